@@ -1,7 +1,8 @@
-"""Landlock, see landlock(7): what is not listed is denied, for this thread and all it will start, without a way back.
+"""Landlock, see landlock(7): what is not listed is denied, for this thread and all it will start, without a
+way back.
 
-Whatever right the kernel can handle is handled, so that each is denied where no path allows it. Descriptors that are already
-open keep their rights: everything that is needed is opened or imported first.
+Whatever right the kernel can handle is handled, so that each is denied where no path allows it. Descriptors
+that are already open keep their rights: everything that is needed is opened or imported first.
 """
 
 import ctypes
@@ -45,7 +46,9 @@ class _PathBeneath(ctypes.Structure):
 
 
 def abi() -> int:
-    """What this kernel can do: 1 files, 3 truncation as well, 4 and TCP, 6 and signals and abstract sockets; 0 without Landlock."""
+    """What this kernel can do: 1 files, 3 truncation as well, 4 and TCP, 6 and signals and abstract sockets;
+    0 without Landlock.
+    """
     try:
         return _create_ruleset(None, 0, _CREATE_RULESET_VERSION)
     except OSError as refusal:
@@ -55,9 +58,10 @@ def abi() -> int:
 
 
 def restrict(read: Iterable[str] = (), write: Iterable[str] = (), execute: Iterable[str] = ()) -> int:
-    """Deny all files but those below read, below write (which may be read too) and below execute (read and run), all of TCP, and
-    signals to and abstract sockets of processes outside. Sets no_new_privs. Returns abi(), by which the caller knows what it got;
-    0 means nothing but no_new_privs. A path that does not exist is an OSError, and nothing is restricted.
+    """Deny all files but those below read, below write (which may be read too) and below execute (read and
+    run), all of TCP, and signals to and abstract sockets of processes outside. Sets no_new_privs. Returns
+    abi(), by which the caller knows what it got; 0 means nothing but no_new_privs. A path that does not exist
+    is an OSError, and nothing is restricted.
     """
     set_no_new_privs()
     version = abi()
@@ -88,7 +92,7 @@ def _ruleset_size(version: int) -> int:
 
 
 def _create_ruleset(ruleset: _Ruleset | None, size: int, flags: int) -> int:
-    pointer = None if ruleset is None else ctypes.byref(ruleset)
+    pointer = None if ruleset is None else ctypes.pointer(ruleset)
     return syscall(
         _SYS_CREATE_RULESET, pointer, ctypes.c_size_t(size), ctypes.c_uint32(flags), name="landlock ruleset"
     )
@@ -103,7 +107,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         arguments = (
             ctypes.c_int(ruleset),
             ctypes.c_int(_RULE_PATH_BENEATH),
-            ctypes.byref(rule),
+            ctypes.pointer(rule),
             ctypes.c_uint32(0),
         )
         syscall(_SYS_ADD_RULE, *arguments, name=path)

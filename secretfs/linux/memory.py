@@ -18,8 +18,8 @@ LIBC.munlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
 def memfd(name: str, size: int, *, seals: int = FIXED_SIZE) -> int:
-    """A descriptor (close-on-exec) of size zero bytes of memory. FIXED_SIZE: nobody who holds it can cut it and give another a
-    SIGBUS. name is what /proc/PID/fd shows.
+    """A descriptor (close-on-exec) of size zero bytes of memory. FIXED_SIZE: nobody who holds it can cut it
+    and give another a SIGBUS. name is what /proc/PID/fd shows.
     """
     fd = _sealable(name)
     try:
@@ -42,22 +42,23 @@ def seals_of(fd: int) -> int:
 
 
 def mapped(fd: int, size: int = 0) -> mmap.mmap:
-    """The memfd as memory that can be written, shared with every other mapping of it; size 0: all of it. The mapping holds a
-    descriptor of its own, so fd may be closed.
+    """The memfd as memory that can be written, shared with every other mapping of it; size 0: all of it. The
+    mapping holds a descriptor of its own, so fd may be closed.
     """
     return mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def mlock(mapping: mmap.mmap, offset: int = 0, length: int | None = None) -> None:
-    """mlock(2) on a part of a writable mapping: its pages are there now and are never swapped. Whole pages are locked.
-    ENOMEM or EPERM: RLIMIT_MEMLOCK. The lock is this mapping's, and ends with it; the pages of a memfd stay.
+    """Lock a part of a writable mapping: its pages are there now and are never swapped. Whole pages are
+    locked. ENOMEM or EPERM: RLIMIT_MEMLOCK. The lock is this mapping's, and ends with it; the pages of a
+    memfd stay.
     """
     address, size = _range(mapping, offset, length)
     checked(LIBC.mlock(address, size), f"{size} bytes of memory")
 
 
 def munlock(mapping: mmap.mmap, offset: int = 0, length: int | None = None) -> None:
-    """munlock(2) on a part of a writable mapping."""
+    """Undo what mlock did to a part of a writable mapping."""
     address, size = _range(mapping, offset, length)
     checked(LIBC.munlock(address, size), f"{size} bytes of memory")
 
@@ -73,7 +74,9 @@ def keep_out_of_forks(mapping: mmap.mmap) -> None:
 
 
 def address_of(mapping: mmap.mmap, offset: int = 0) -> int:
-    """Where the byte at offset lies; good while the mapping lives and is not resized. TypeError when it cannot be written."""
+    """Where the byte at offset lies; good while the mapping lives and is not resized. TypeError when it
+    cannot be written.
+    """
     return ctypes.addressof(ctypes.c_char.from_buffer(mapping, offset))
 
 

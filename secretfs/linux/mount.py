@@ -1,4 +1,6 @@
-"""Mounts: mount(2), umount2(2) and the descriptor-based calls of Linux 5.2. Nothing here decides where anything goes."""
+"""Mounts: mount(2), umount2(2) and the descriptor-based calls of Linux 5.2. Nothing here decides where
+anything goes.
+"""
 
 import ctypes
 import os
@@ -63,7 +65,7 @@ class _MountAttr(ctypes.Structure):
 def mount(
     source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None
 ) -> None:
-    """mount(2). OSError names the target."""
+    """What the man page says in section 2. OSError names the target."""
     result = LIBC.mount(
         None if source is None else path_bytes(source),
         path_bytes(target),
@@ -75,13 +77,14 @@ def mount(
 
 
 def umount2(target: str, flags: int = 0) -> None:
-    """umount2(2). MNT_DETACH takes the mount away now and ends it when its last user goes."""
+    """Take a mount away, see umount(2). MNT_DETACH does it now and ends it when its last user goes."""
     checked(LIBC.umount2(path_bytes(target), flags), target)
 
 
 def open_tree(path: str, *, dir_fd: int = AT_FDCWD, flags: int = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) -> int:
-    """open_tree(2): with OPEN_TREE_CLONE an O_PATH descriptor of a new, detached bind mount of path. The caller closes it, and
-    with it the mount, if it was not moved anywhere. An empty path (AT_EMPTY_PATH in flags) means dir_fd itself.
+    """With OPEN_TREE_CLONE an O_PATH descriptor of a new, detached bind mount of path. The caller closes it,
+    and with it the mount, if it was not moved anywhere. An empty path (AT_EMPTY_PATH in flags) means dir_fd
+    itself.
     """
     arguments = ctypes.c_int(dir_fd), path_bytes(path), ctypes.c_uint(flags)
     return syscall(_SYS_OPEN_TREE, *arguments, name=path or f"fd {dir_fd}")
@@ -94,8 +97,8 @@ def move_mount(
     to_path: str,
     flags: int = MOVE_MOUNT_F_EMPTY_PATH,
 ) -> None:
-    """move_mount(2): attach a detached mount, or move an attached one. The default flags take from_fd itself when from_path is
-    empty. OSError names the place it should have gone to.
+    """Attach a detached mount, or move an attached one. The default flags take from_fd itself when from_path
+    is empty. OSError names the place it should have gone to.
     """
     arguments = (
         ctypes.c_int(from_fd),
@@ -117,7 +120,7 @@ def mount_setattr(
     userns_fd: int = 0,
     flags: int = AT_EMPTY_PATH,
 ) -> None:
-    """mount_setattr(2): change MOUNT_ATTR_* and the propagation (MS_SHARED, MS_SLAVE, MS_PRIVATE) of one mount, or with
+    """Change MOUNT_ATTR_* and the propagation (MS_SHARED, MS_SLAVE, MS_PRIVATE) of one mount, or with
     AT_RECURSIVE of all below it, in one step.
     """
     attributes = _MountAttr(set_attributes, clear_attributes, propagation, userns_fd)
@@ -125,7 +128,7 @@ def mount_setattr(
         ctypes.c_int(dir_fd),
         path_bytes(path),
         ctypes.c_uint(flags),
-        ctypes.byref(attributes),
+        ctypes.pointer(attributes),
         ctypes.c_size_t(ctypes.sizeof(attributes)),
     )
     syscall(_SYS_MOUNT_SETATTR, *arguments, name=path or f"fd {dir_fd}")

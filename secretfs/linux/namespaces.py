@@ -15,19 +15,20 @@ CLONE_NEWNET = 0x40000000
 
 
 def unshare(flags: int) -> None:
-    """unshare(2): the calling thread gets namespaces of its own. CLONE_NEWUSER needs a process of one thread."""
+    """The calling thread gets namespaces of its own. CLONE_NEWUSER needs a process of one thread."""
     checked(LIBC.unshare(flags))
 
 
 def setns(fd: int, kinds: int = 0) -> None:
-    """setns(2): enter the namespace of a /proc/PID/ns descriptor (kinds may be 0), or those of kinds of a pidfd's process.
-    CLONE_NEWNS needs a process of one thread: do it in a forked child.
+    """Enter the namespace of a /proc/PID/ns descriptor (kinds may be 0), or those of kinds of a pidfd's
+    process. CLONE_NEWNS needs a process of one thread: do it in a forked child.
     """
     checked(LIBC.setns(fd, kinds), f"fd {fd}")
 
 
 def ns_inode(pid: int | str, kind: str) -> int:
-    """The inode number of /proc/PID/ns/KIND (mnt, pid, user, …), equal for two processes exactly when they share it.
-    pid may be "self". Needs PTRACE_MODE_READ on the process: FileNotFoundError when it is gone, PermissionError when not allowed.
+    """The inode number of /proc/PID/ns/KIND (mnt, pid, user, …), equal for two processes exactly when they
+    share it. pid may be "self". Needs PTRACE_MODE_READ on the process: FileNotFoundError when it is gone,
+    PermissionError when not allowed.
     """
     return os.stat(f"/proc/{pid}/ns/{kind}").st_ino

@@ -13,12 +13,14 @@ class HasOptions(Protocol):
     """A socket of the standard library or of trio."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
-        """getsockopt(2)."""
+        """As socket.socket has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The peer's ids when it connected, in our namespaces: pid 0 when it is in no pid namespace of ours, uid 65534 when unmapped."""
+    """The peer's ids when it connected, in our namespaces: pid 0 when it is in no pid namespace of ours, uid
+    65534 when unmapped.
+    """
 
     pid: int
     uid: int
@@ -33,8 +35,8 @@ def credentials(connection: HasOptions) -> Credentials:
 
 
 def pidfd(connection: HasOptions) -> int:
-    """SO_PEERPIDFD: a descriptor of the very process that connected, close-on-exec; the caller closes it. OSError ENOPROTOOPT before
-    Linux 6.5; ProcessLookupError or EINVAL when the peer is gone.
+    """SO_PEERPIDFD: a descriptor of the very process that connected, close-on-exec; the caller closes it.
+    OSError ENOPROTOOPT before Linux 6.5; ProcessLookupError or EINVAL when the peer is gone.
     """
     raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4)
     return int(struct.unpack("@i", raw)[0])

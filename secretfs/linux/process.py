@@ -1,10 +1,13 @@
-"""What a process is and may: its state, its ids, its capabilities. All of it concerns the caller unless a pid is given.
+"""What a process is and may: its state, its ids, its capabilities. All of it concerns the caller unless a pid
+is given.
 
-Ids and capabilities belong to threads in Linux: setresuid and its kin go through the C library, which changes every thread;
-prctl(2) and capset(2) change the calling thread only, so use them before the first thread is started.
+Ids and capabilities belong to threads in Linux: setresuid and its kin go through the C library, which changes
+every thread; prctl(2) and capset(2) change the calling thread only, so use them before the first thread is
+started.
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Sequence
 
@@ -43,7 +46,7 @@ class _CapData(ctypes.Structure):
 
 
 def prctl(option: int, argument: int = 0, third: int = 0) -> int:
-    """prctl(2) for the options that take numbers."""
+    """For the options that take numbers, see the man page of the same name."""
     return checked(LIBC.prctl(option, argument, third, 0, 0))
 
 
@@ -58,18 +61,22 @@ def no_new_privs() -> bool:
 
 
 def set_dumpable(dumpable: bool, /) -> None:
-    """PR_SET_DUMPABLE: without it no core dump, and /proc/self belongs to root. A change of ids sets it back: call it afterwards."""
+    """PR_SET_DUMPABLE: without it no core dump, and /proc/self belongs to root. A change of ids sets it back:
+    call it afterwards.
+    """
     prctl(_PR_SET_DUMPABLE, int(dumpable))
 
 
 def dumpable() -> bool:
-    """Whether PR_GET_DUMPABLE says that a core may be written, and that others of the same uid may look inside."""
+    """Whether PR_GET_DUMPABLE says that a core may be written, and that others of the same uid may look
+    inside.
+    """
     return prctl(_PR_GET_DUMPABLE) == 1
 
 
 def set_pdeathsig(number: int) -> None:
-    """PR_SET_PDEATHSIG: get this signal when the *thread* that forked us ends; 0 for none. A change of ids clears it. Ask getppid()
-    afterwards: a parent that is dead already sends nothing.
+    """PR_SET_PDEATHSIG: get this signal when the *thread* that forked us ends; 0 for none. A change of ids
+    clears it. Ask getppid() afterwards: a parent that is dead already sends nothing.
     """
     prctl(_PR_SET_PDEATHSIG, number)
 
@@ -81,19 +88,21 @@ def set_name(name: str) -> None:
 
 
 def drop_capabilities() -> None:
-    """Leave every capability in every set: ambient, bounding, then effective, permitted and inheritable. See capabilities(7).
-    PermissionError when the bounding set is not empty and CAP_SETPCAP is not there to empty it: so drop_bounding_set() before
-    drop_to(), and this after it.
+    """Leave every capability in every set: ambient, bounding, then effective, permitted and inheritable. See
+    capabilities(7). PermissionError when the bounding set is not empty and CAP_SETPCAP is not there to empty
+    it: so drop_bounding_set() before drop_to(), and this after it.
     """
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     drop_bounding_set()
     header = _CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)
     nothing = (_CapData * 2)()
-    checked(LIBC.capset(ctypes.byref(header), ctypes.byref(nothing)))
+    checked(LIBC.capset(ctypes.pointer(header), ctypes.byref(nothing)))
 
 
 def drop_bounding_set() -> None:
-    """Empty the capability bounding set: no file of any owner can give a capability back. Needs CAP_SETPCAP unless it is empty."""
+    """Empty the capability bounding set: no file of any owner can give a capability back. Needs CAP_SETPCAP
+    unless it is empty.
+    """
     for capability in range(_last_capability() + 1):
         if prctl(_PR_CAPBSET_READ, capability):
             prctl(_PR_CAPBSET_DROP, capability)
@@ -107,15 +116,15 @@ def drop_to(uid: int, gid: int, groups: Sequence[int] = ()) -> None:
 
 
 def process_state(pid: int) -> str:
-    """One letter, see proc_pid_stat(5): R, S, D, Z, T … of the thread-group leader. Z is a death that no pidfd may have reported yet.
-    ProcessLookupError when there is no such process.
+    """One letter, see proc_pid_stat(5): R, S, D, Z, T … of the thread-group leader. Z is a death that no
+    pidfd may have reported yet. ProcessLookupError when there is no such process.
     """
     return _stat_field(pid, _STATE_FIELD)
 
 
 def start_ticks(pid: int) -> int:
-    """When the process began, in clock ticks since boot: with the boot id it tells a process from a later one of the same pid.
-    Everybody may read it. ProcessLookupError when there is no such process.
+    """When the process began, in clock ticks since boot: with the boot id it tells a process from a later one
+    of the same pid. Everybody may read it. ProcessLookupError when there is no such process.
     """
     return int(_stat_field(pid, _START_FIELD))
 
@@ -128,29 +137,30 @@ def boot_id() -> str:
 
 def pid_of(pidfd: int) -> int:
     """The pid behind a pidfd as our pid namespace numbers it, from /proc/self/fdinfo, see pidfd_open(2).
-    ProcessLookupError when the process is gone (Pid: -1) or not in our namespace (Pid: 0); OSError EBADF when it is no pidfd.
+    ProcessLookupError when the process is gone (Pid: -1) or not in our namespace (Pid: 0); OSError EBADF when
+    it is no pidfd.
     """
     for line in _proc_bytes(f"/proc/self/fdinfo/{pidfd}").splitlines():
         key, _, value = line.partition(b":")
         if key == b"Pid":
             return _living(int(value), pidfd)
-    raise OSError(9, "not a pidfd", f"fd {pidfd}")
+    raise OSError(errno.EBADF, "not a pidfd", f"fd {pidfd}")
 
 
 def _living(pid: int, pidfd: int) -> int:
     if pid <= 0:
-        raise ProcessLookupError(3, os.strerror(3), f"pidfd {pidfd}")
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), f"pidfd {pidfd}")
     return pid
 
 
 def _stat_field(pid: int, number: int) -> str:
-    """A field of /proc/PID/stat from the third on. The second is the name in brackets, which may hold spaces and brackets itself:
-    what follows its *last* bracket is plain.
+    """A field of /proc/PID/stat from the third on. The second is the name in brackets, which may hold spaces
+    and brackets itself: what follows its *last* bracket is plain.
     """
     try:
         after_name = _proc_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except FileNotFoundError:
-        raise ProcessLookupError(3, os.strerror(3), f"process {pid}") from None
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), f"process {pid}") from None
     return after_name[number - 3].decode("ascii")
 
 
