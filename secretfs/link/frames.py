@@ -1,0 +1,332 @@
+"""Every frame that one process of secretfs sends to another, and its bytes.
+
+A packet is ``code (1 byte) || fixed fields (little endian) || the last field's bytes, where the frame ends in one``.
+IDs travel as 25 ASCII bytes. The table ``_LAYOUTS`` is the whole format: nothing else packs or parses.
+
+===================  =====================================================================================
+supervisor → fs      Ping, Wire (+ socket, mailbox), Grown, Stop
+fs → supervisor      Pong, Ready, Grow, Recycle
+supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Stop
+control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers
+control → fs         TreeBegin, TreeEntry…, TreeEnd, Drop, SyncBegin, SyncEnd, Fill, NoFill
+fs → control         Need, Done
+===================  =====================================================================================
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from enum import IntEnum
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from secretfs.errors import LinkError
+
+MAX_FRAME_BYTES: Final = 8192  # a TreeEntry with the longest target (PATH_MAX 4096) fits
+MAX_FDS: Final = 200  # below SCM_MAX_FD, 253 (linux/net/scm.h)
+ID_BYTES: Final = 25
+
+
+class Status(IntEnum):
+    """How fs answers a change of a tree."""
+
+    OK = 0
+    ARENA_FULL = 1
+    UNSEAL_FAILED = 2
+    NO_VALUE = 3
+    MALFORMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? ``beat`` comes back in the Pong."""
+
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The event loop turns: the answer to Ping."""
+
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """fs answers the kernel; control answers its sockets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A fresh socket between control and fs, with a fresh mailbox: two descriptors travel with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End in good order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """control has flushed every tree it could and ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """fs wants to be replaced between two requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Make the arena's first ``size`` bytes usable and lock them."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """Answer to Grow: the bytes usable and locked now; ``error`` is an errno or 0."""
+
+    size: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Inode numbers of the daemon's own user, pid and mount namespace."""
+
+    user: int
+    pid: int
+    mnt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskTreeFd:
+    """A detached mount of ``<mountpoint>/<task>/<kind>s`` is wanted; kind 0 secrets, 1 configs."""
+
+    ask: int
+    kind: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFd:
+    """Answer to AskTreeFd; with error 0 the descriptor travels with it."""
+
+    ask: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskNamespaces:
+    """The namespaces of the process whose pidfd travels with it are wanted."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Answer to AskNamespaces: inode numbers; ``error`` is an errno or 0."""
+
+    ask: int
+    error: int
+    user: int
+    pid: int
+    mnt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskMembers:
+    """Pidfds of all processes in the mount namespace ``mnt`` are wanted."""
+
+    ask: int
+    mnt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Answer to AskMembers: up to MAX_FDS pidfds travel with each; the last one has ``more`` 0."""
+
+    ask: int
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class TreeBegin:
+    """The desired tree of ``task`` follows."""
+
+    ask: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One file of the tree begun; kind 0 secret, 1 config."""
+
+    kind: int
+    uid: int
+    gid: int
+    mode: int
+    size: int
+    version: int
+    object_id: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEnd:
+    """The tree begun is complete: make it so, and answer Done."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Flush the tree of ``task`` and forget the task; answer Done."""
+
+    ask: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncBegin:
+    """Every tree of the node follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEnd:
+    """Drop each task that was not named since SyncBegin; answer Done."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """fs has no slot for this version: put it into the mailbox."""
+
+    ask: int
+    version: int
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The mailbox holds ``data key (32) || context || sealed value`` of the version that was needed."""
+
+    ask: int
+    context_size: int
+    sealed_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoFill:
+    """control cannot give the version that was needed."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Answer to TreeEnd, Drop and SyncEnd: a Status."""
+
+    ask: int
+    status: int
+
+
+Frame: TypeAlias = (
+    Ping | Pong | Ready | Wire | Stop | Stopped | Recycle | Grow | Grown | Identity | AskTreeFd | TreeFd | AskNamespaces
+    | Namespaces | AskMembers | Members | TreeBegin | TreeEntry | TreeEnd | Drop | SyncBegin | SyncEnd | Need | Fill
+    | NoFill | Done
+)  # fmt: skip
+FrameT = TypeVar("FrameT", bound=Frame)
+
+
+class _Layout(NamedTuple):
+    """Codes are for ever: a newer secretfs must understand an older one during an upgrade."""
+
+    code: int
+    fields: struct.Struct
+    tail: bool  # the frame's last field follows as UTF-8
+
+
+def _layout(code: int, fields: str, *, tail: bool = False) -> _Layout:
+    return _Layout(code, struct.Struct("<B" + fields), tail)
+
+
+_LAYOUTS: Final[dict[type[Frame], _Layout]] = {
+    Ping: _layout(1, "Q"),
+    Pong: _layout(2, "Q"),
+    Ready: _layout(3, ""),
+    Wire: _layout(4, ""),
+    Stop: _layout(5, ""),
+    Stopped: _layout(6, ""),
+    Recycle: _layout(7, ""),
+    Grow: _layout(8, "Q"),
+    Grown: _layout(9, "QI"),
+    Identity: _layout(10, "QQQ"),
+    AskTreeFd: _layout(11, "QB25s"),
+    TreeFd: _layout(12, "QI"),
+    AskNamespaces: _layout(13, "Q"),
+    Namespaces: _layout(14, "QIQQQ"),
+    AskMembers: _layout(15, "QQ"),
+    Members: _layout(16, "QB"),
+    TreeBegin: _layout(17, "Q25s"),
+    TreeEntry: _layout(18, "BIIIQI25s", tail=True),
+    TreeEnd: _layout(19, "Q"),
+    Drop: _layout(20, "Q25s"),
+    SyncBegin: _layout(21, ""),
+    SyncEnd: _layout(22, "Q"),
+    Need: _layout(23, "QI25s"),
+    Fill: _layout(24, "QII"),
+    NoFill: _layout(25, "Q"),
+    Done: _layout(26, "QI"),
+}
+_TYPES: Final[dict[int, type[Frame]]] = {layout.code: kind for kind, layout in _LAYOUTS.items()}
+
+
+def encode(frame: Frame) -> bytes:
+    """The packet of ``frame``. Raises LinkError for a field that does not fit."""
+    layout = _LAYOUTS[type(frame)]
+    fields = astuple(frame)
+    tail = str(fields[-1]).encode("utf-8", "surrogateescape") if layout.tail else b""
+    values = [_outward(value) for value in (fields[:-1] if layout.tail else fields)]
+    try:
+        packet = layout.fields.pack(layout.code, *values) + tail
+    except struct.error as exc:
+        raise LinkError(f"{type(frame).__name__} cannot be sent: {exc}") from exc
+    if len(packet) > MAX_FRAME_BYTES:
+        raise LinkError(f"{type(frame).__name__} of {len(packet)} bytes is too long to be sent")
+    return packet
+
+
+def decode(packet: bytes) -> Frame:
+    """The frame of ``packet``. Raises LinkError for anything that encode did not make."""
+    kind = _TYPES.get(packet[0]) if packet else None
+    if kind is None:
+        raise LinkError(f"a packet of {len(packet)} bytes is no frame")
+    layout = _LAYOUTS[kind]
+    size = layout.fields.size
+    if len(packet) < size or (len(packet) > size and not layout.tail):
+        raise LinkError(f"{kind.__name__} of {len(packet)} bytes is cut or too long")
+    try:
+        values = [_inward(value) for value in layout.fields.unpack_from(packet)[1:]]
+        if layout.tail:
+            values.append(packet[size:].decode("utf-8", "surrogateescape"))
+    except UnicodeDecodeError as exc:
+        raise LinkError(f"{kind.__name__} holds an ID that is not ASCII") from exc
+    make: Callable[..., Frame] = kind
+    return make(*values)
+
+
+def expect(frame: Frame, kind: type[FrameT]) -> FrameT:
+    """``frame`` if it is of ``kind``; LinkError otherwise: the peer is out of step."""
+    if not isinstance(frame, kind):
+        raise LinkError(f"{type(frame).__name__} came where {kind.__name__} was due")
+    return frame
+
+
+def _outward(value: int | str) -> int | bytes:
+    return value if isinstance(value, int) else value.encode("utf-8", "surrogateescape")
+
+
+def _inward(value: int | bytes) -> int | str:
+    return value if isinstance(value, int) else value.decode("ascii")
