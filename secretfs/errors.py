@@ -109,3 +109,11 @@ class LinkError(SecretfsError):
 
 class AttachError(SecretfsError):
     """``secretfs run`` could not put its tree in place; the program was not started."""
+
+
+class ProgramNotFoundError(AttachError):
+    """The program of ``secretfs run`` is not there: exit code 127."""
+
+
+class ProgramNotExecutableError(AttachError):
+    """The program of ``secretfs run`` is there and cannot be run: exit code 126."""

@@ -1,0 +1,139 @@
+"""The client's end of the attach socket. The rule: every way in which the daemon may fail to answer is an
+AttachError in words.
+
+SOCK_SEQPACKET, one JSON object in each packet: the request; the answer with the trees' descriptors;
+``{"Mounted": true}``; ``{"Go": true}``. Instead of an answer ``{"Error": text}`` may come, and then the end.
+"""
+
+import errno
+import json
+import os
+import socket
+import struct
+from collections.abc import Mapping
+
+from secretfs.errors import AttachError
+
+ANSWER_SECONDS = 30  # in a crowd we wait for our turn; a daemon that lives answers within a second
+MAX_REQUEST_BYTES = 64 * 1024  # what the daemon takes
+MAX_ANSWER_BYTES = 192 * 1024  # what it sends: below the default send buffer of 208 KiB
+MAX_TREES = 2
+
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Answer:
+    """What the daemon gave: a detached mount of each tree (secrets, then configs if there are any), and the
+    files in them.
+    """
+
+    __slots__ = ("files", "trees")
+
+    def __init__(self, trees: list[int], files: list[dict[str, str]]) -> None:
+        self.trees = trees
+        self.files = files
+
+
+def connected(path: str) -> socket.socket:
+    """A connection to the attach socket, with deadlines; the caller closes it."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        deadline = _TIMEVAL.pack(ANSWER_SECONDS, 0)  # SO_SNDTIMEO also limits connect, see unix(7) and socket(7)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, deadline)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, deadline)
+        connection.connect(path)
+    except OSError as exc:
+        connection.close()
+        raise _unreachable(path, exc) from None
+    return connection
+
+
+def attach(daemon: socket.socket, request: Mapping[str, object]) -> Answer:
+    """Ask for a task. The descriptors that come are close-on-exec, like every other."""
+    packet = json.dumps(request).encode()
+    if len(packet) > MAX_REQUEST_BYTES:
+        raise AttachError(f"too many grants on one command line: {len(packet)} bytes, over {MAX_REQUEST_BYTES}")
+    try:
+        daemon.send(packet)
+    except BrokenPipeError:
+        pass  # refused before it was read: the reason is waiting
+    except OSError as exc:
+        raise _lost(exc) from None
+    answer, trees = _received(daemon)
+    files = answer.get("Files")
+    if not trees or not isinstance(files, list):
+        raise AttachError("the daemon's answer makes no sense: are secretfs run and the daemon of one version?")
+    return Answer(trees, files)
+
+
+def mounted(daemon: socket.socket) -> None:
+    """Say that the trees are in place, and wait for the word that the program may start."""
+    try:
+        daemon.send(b'{"Mounted": true}')
+    except BrokenPipeError:
+        pass  # the reason is waiting
+    except OSError as exc:
+        raise _lost(exc) from None
+    answer, _ = _received(daemon)
+    if answer.get("Go") is not True:
+        raise AttachError("the daemon did not let the program start")
+
+
+def _received(daemon: socket.socket) -> tuple[dict[str, object], list[int]]:
+    """One packet with its descriptors, which are closed again if it is a refusal or no message at all."""
+    try:
+        packet, fds, flags, _ = _packet(daemon)
+    except OSError as exc:
+        raise _lost(exc) from None
+    try:
+        return _decoded(packet, flags), fds
+    except AttachError:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def _packet(daemon: socket.socket) -> tuple[bytes, list[int], int, object]:
+    """The next packet. A daemon that refused us before it read our request leaves ECONNRESET first, then its reason."""
+    try:
+        return socket.recv_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return socket.recv_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES, socket.MSG_CMSG_CLOEXEC)
+
+
+def _decoded(packet: bytes, flags: int) -> dict[str, object]:
+    if not packet:
+        raise _with_hint(AttachError("the daemon ended the connection"), "look at the daemon's log")
+    try:
+        message = json.loads(packet)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict) or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise AttachError("the daemon's answer makes no sense: are secretfs run and the daemon of one version?")
+    if "Error" in message:
+        raise AttachError(str(message["Error"]))
+    return message
+
+
+def _unreachable(path: str, exc: OSError) -> AttachError:
+    if exc.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return _with_hint(
+            AttachError(f"no daemon is listening on {path}"),
+            "is it running? start it with 'secretfs daemon', or name its socket with --host",
+        )
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return _with_hint(AttachError(f"no permission to connect to {path}"), "run it as root")
+    if exc.errno == errno.EAGAIN:
+        return AttachError(f"the daemon on {path} is busy: no room for {ANSWER_SECONDS} s")
+    return AttachError(f"cannot connect to {path}: {exc.strerror or exc}")
+
+
+def _lost(exc: OSError) -> AttachError:
+    if exc.errno == errno.EAGAIN:
+        return _with_hint(AttachError(f"the daemon gave no answer for {ANSWER_SECONDS} s"), "look at the daemon's log")
+    return _with_hint(AttachError(f"the connection to the daemon was lost: {exc.strerror}"), "look at the daemon's log")
+
+
+def _with_hint(failure: AttachError, hint: str) -> AttachError:
+    failure.add_note(hint)
+    return failure

@@ -1,0 +1,79 @@
+"""``secretfs run``: this process becomes the program, with its secrets mounted. The rule: all or nothing, in
+place.
+
+Same pid, same descriptors, same environment and signals as without secretfs in front; so there is nothing to
+forward and the exit code is the program's own. The task is this process: whatever goes wrong, ending is
+enough for the daemon to clean up.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from secretfs.errors import AttachError, UsageError
+from secretfs.linux import process
+from secretfs.runtimes import connection, identity, program, tree, variables
+
+
+def run(
+    command: Sequence[str],
+    *,
+    socket_path: str,
+    request: Mapping[str, object],
+    target_dir: str,
+    user: str | None = None,
+    file_vars: bool = False,
+    allow_new_privileges: bool = False,
+) -> "NoReturn":
+    """Become command, as a task of the daemon at socket_path. request holds Service, Secrets and UntilLeader
+    of the first message.
+
+    Raises: UsageError for a wrong argument; ProgramNotFoundError, ProgramNotExecutableError; AttachError for
+    all else. The program has not started then.
+    """
+    program.die_of_interrupts()
+    directory = absolute(target_dir)
+    who = None if user is None else identity.parse_user(user)
+    path = program.found(command[0])
+    environment = program.environment()
+    with connection.connected(socket_path) as daemon:
+        answer = connection.attach(daemon, {**request, "TargetDir": directory})
+        if file_vars:
+            environment.update(variables.file_variables(answer.files, directory))
+        tree.put_in_place(answer.trees, directory)
+        connection.mounted(daemon)
+    if not allow_new_privileges:
+        process.set_no_new_privs()
+    if who is not None:
+        _become(who)
+    program.exec_in_place(path, command, environment)
+
+
+def absolute(target_dir: str) -> str:
+    """The target directory without doubled slashes. Raises: UsageError when it is relative, or goes up, or is
+    the root.
+    """
+    parts = [part for part in target_dir.split("/") if part not in ("", ".")]
+    if not target_dir.startswith("/"):
+        raise _refusal(target_dir, "it is not absolute")
+    if ".." in parts:
+        raise _refusal(target_dir, "it has a '..' in it")
+    if not parts:
+        raise _refusal(target_dir, "it would hide everything else")
+    return "/" + "/".join(parts)
+
+
+def _refusal(target_dir: str, reason: str) -> UsageError:
+    refusal = UsageError(f"invalid target directory {target_dir!r}: {reason}")
+    refusal.add_note("give a path that begins with /, as in --target-dir /run/secrets")
+    return refusal
+
+
+def _become(who: identity.Identity) -> None:
+    try:
+        process.drop_to(who.uid, who.gid, who.groups)
+    except OSError as exc:
+        raise AttachError(f"cannot become uid {who.uid}, gid {who.gid}: {exc.strerror}") from None
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn

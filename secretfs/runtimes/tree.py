@@ -1,0 +1,77 @@
+"""Putting a task's trees in place. The rule: a mount namespace of our own first, so that nobody else ever
+sees them.
+
+What others mount later still arrives here (``/`` becomes a slave), what is mounted here goes nowhere.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from secretfs.errors import AttachError
+from secretfs.linux import mount, namespaces
+
+_EMPTY_PATHS = mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH
+
+
+def put_in_place(trees: Sequence[int], target_dir: str) -> None:
+    """Move the detached mounts: the first to target_dir, a second to ``configs`` beside it. Closes their
+    descriptors. This process has a mount namespace of its own from here on. Raises: AttachError.
+    """
+    places = (target_dir, configs_dir(target_dir))
+    _leave()
+    for tree, place in zip(trees, places, strict=False):
+        _move(tree, place)
+
+
+def configs_dir(target_dir: str) -> str:
+    """Where configs go: ``/run/configs`` for ``/run/secrets``."""
+    return os.path.join(os.path.dirname(target_dir), "configs")
+
+
+def _leave() -> None:
+    try:
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+    except OSError as exc:
+        failure = AttachError(f"cannot make a mount namespace: {exc.strerror}")
+        failure.add_note("run it as root; in a container, with the capability SYS_ADMIN")
+        raise failure from None
+    with _refusing("/", "make a slave mount of"):
+        mount.mount(None, "/", flags=mount.MS_REC | mount.MS_SLAVE)
+
+
+def _move(tree: int, place: str) -> None:
+    with _refusing(place, "make the target directory"):
+        _make(place)
+    with _refusing(place, "mount on"):
+        target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mount.move_mount(tree, "", target, "", _EMPTY_PATHS)
+        finally:
+            os.close(target)
+            os.close(tree)
+
+
+def _make(place: str) -> None:
+    """As mkdir -p does it, open to all whatever the umask is: the program may run as another user."""
+    umask = os.umask(0o022)
+    try:
+        os.makedirs(place, exist_ok=True)
+    finally:
+        os.umask(umask)
+
+
+@contextmanager
+def _refusing(place: str, act: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise _failure(f"cannot {act} {place}: a file is in the way") from None
+    except OSError as exc:
+        raise _failure(f"cannot {act} {place}: {exc.strerror}") from None
+
+
+def _failure(text: str) -> AttachError:
+    failure = AttachError(text)
+    failure.add_note("choose another directory with --target-dir")
+    return failure
