@@ -1,14 +1,14 @@
-"""One CSV record, read as Go's encoding/csv does: the syntax of ``--secret``. Rule: what Go refuses is refused.
+"""One CSV record, as Go's encoding/csv reads it: the syntax of ``--secret``. Rule: refuse what Go refuses.
 
-The standard library's reader takes a stray quote without a word, and a secret would be granted under another name
-than was meant.
+The standard library's reader takes a stray quote without a word, and a secret would be granted under another
+name than was meant.
 """
 
 from secretfs.errors import InvalidGrantError
 
 
 def parse_record(text: str) -> list[str]:
-    """The fields of the first record. Raises: InvalidGrantError, with Go's text; ``EOF`` when there is none."""
+    """The fields of the first record. Raises: InvalidGrantError, with Go's text; ``EOF`` for none."""
     start = len(text) - len(text.lstrip("\r\n"))
     at, fields = start, []
     if at == len(text):

@@ -1,8 +1,8 @@
 """Grants: what shows where, as whose. Rule: a grant is checked when it is given, never when a task starts.
 
-A ``GrantRequest`` is what somebody typed; a ``Grant`` is what it means on this host: the object is known, owner
-and group are numbers, the target is one. Docker's texts: docker/cli opts/secret.go, opts/config.go; swarmkit
-manager/controlapi/service.go.
+A ``GrantRequest`` is what somebody typed; a ``Grant`` is what it means on this host: the object is known,
+owner and group are numbers, the target is one. Docker's texts: docker/cli opts/secret.go, opts/config.go;
+swarmkit manager/controlapi/service.go.
 """
 
 import re
@@ -19,7 +19,7 @@ Target = NewType("Target", str)
 DEFAULT_MODE: Final = 0o444
 MAX_ID: Final = 2**32 - 2  # (uid_t)-1 means "leave as it is" in chown(2), so no file can have it
 MAX_MODE: Final = 2**32 - 1  # strconv.ParseUint(value, 0, 32)
-MAX_TARGET_BYTES: Final = 1024  # the whole path; below PATH_MAX (4096) with room for any mount point before it
+MAX_TARGET_BYTES: Final = 1024  # the whole path: PATH_MAX is 4096, and a mount point comes before it
 MAX_PART_BYTES: Final = 255  # NAME_MAX, limits.h
 TARGET_DIR: Final = "/run/secrets/"
 
@@ -42,7 +42,7 @@ class GrantRequest:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant as it holds; ``mode`` is what was asked for (Docker keeps more than nine bits, applies nine)."""
+    """A grant as it holds; ``mode`` is what was asked for (Docker keeps all its bits and applies nine)."""
 
     kind: Kind
     object_id: ObjectId
@@ -55,7 +55,8 @@ class Grant:
 
 
 def parse_grant(text: str, kind: Kind) -> GrantRequest:
-    """A value of ``--secret``, ``--config``: ``NAME`` or ``source=NAME,target=…,uid=…,gid=…,mode=…,version=…``.
+    """A value of ``--secret``, ``--config``: ``NAME`` or
+    ``source=NAME,target=…,uid=…,gid=…,mode=…,version=…``.
 
     One CSV record, keys without regard to case, the last of several counts. A mode is octal and says so.
     Raises: InvalidGrantError, with Docker's text where it has one.

@@ -18,7 +18,7 @@ MAX_SERVICE_NAME = 63  # characters (swarmkit manager/controlapi/common.go: a DN
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _OBJECT_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
-# The language of swarmkit's [a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*, which takes exponential time when backtracking.
+# The language of swarmkit's [a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*, which backtracks in exponential time.
 _SERVICE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?")
 _ID = re.compile(r"[0-9a-z]{25}")
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")

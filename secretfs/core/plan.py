@@ -1,7 +1,7 @@
 """The plan of a node: which files a tree should have, and the effects that lead there. Rule: flush first.
 
-A grant that goes is a revocation, so its file goes first; only then do targets change or appear. Targets of the
-same tree never conflict: a file is not the directory of another.
+A grant that goes is a revocation, so its file goes first; only then do targets change or appear. Targets of
+the same tree never conflict: a file is not the directory of another.
 """
 
 from collections.abc import Iterable, Mapping
@@ -80,8 +80,9 @@ def tree_of(entries: Iterable[Entry]) -> Tree:
 def desired_tree(grants: Iterable[Grant], objects: Mapping[ObjectId, Secret]) -> Tree:
     """The tree that these grants ask for: of each object the newest version, or the pinned one.
 
-    Left out is what cannot be shown: an object or pinned version that is gone, an absolute target, and a target
-    that conflicts with an earlier grant (a service may change under a task that has ad-hoc grants too).
+    Left out is what cannot be shown: an object or pinned version that is gone, an absolute target, and a
+    target that conflicts with an earlier grant (a service may change under a task that has ad-hoc grants
+    too).
     """
     taken = {kind: TargetSet() for kind in Kind}
     return tree_of(

@@ -1,4 +1,5 @@
-"""A task and its life. Rule: the table below is all that can happen; states only grow, the last ones are final.
+"""A task and its life. Rule: the table below is all that can happen; states only grow, the last ones are
+final.
 
 ===========  ==========  ===========
 state        event       next state

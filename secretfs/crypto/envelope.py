@@ -1,14 +1,15 @@
 """The envelope of one value. Rule: a ciphertext opens only as what it was sealed as, or not at all.
 
-Each version of a value has a data key of its own, used once; the data key is wrapped by a key-encryption key. The two
-results are separate records, so that a new key-encryption key rewrites 68 bytes and not the value::
+Each version of a value has a data key of its own, used once; the data key is wrapped by a key-encryption key.
+The two results are separate records, so that a new key-encryption key rewrites 68 bytes and not the value::
 
     wrapped key   key id [8] | nonce [12] | data key [32] | tag [16]          68 bytes
     ciphertext    nonce [12] | value [n]  | tag [16]                          n + 28 bytes
 
 Both are AES-256-GCM. The associated data is a row of fields, each after its length in 4 bytes, big end first:
-``"secretfs" | format | purpose | cluster id | kind | object id | version``. The purpose keeps a wrapped key from being
-read as a value; the rest is the *context*, which names the one place where the ciphertext may stand.
+``"secretfs" | format | purpose | cluster id | kind | object id | version``. The purpose keeps a wrapped key
+from being read as a value; the rest is the *context*, which names the one place where the ciphertext may
+stand.
 """
 
 import os
@@ -35,7 +36,7 @@ _NOT_OPENED: Final = "the value could not be opened: the key is wrong or its byt
 
 @dataclass(frozen=True, slots=True)
 class KeyEncryptionKey:
-    """A key that wraps data keys. Random 96-bit nonces: at most 2**32 wraps per key (NIST SP 800-38D, 8.3)."""
+    """Wraps data keys. Random 96-bit nonces: at most 2**32 wraps per key (NIST SP 800-38D, 8.3)."""
 
     key_id: bytes  # 8 bytes, random
     key: bytes = field(repr=False)  # 32 bytes
@@ -107,8 +108,8 @@ def unseal_into(
 ) -> int:
     """Open the ciphertext straight into the first bytes of the buffer, and say how many they are.
 
-    A buffer that is too small is a ValueError. When the value does not open, the buffer's part is wiped: AES-GCM
-    decrypts before it knows. Raises: UnsealError.
+    A buffer that is too small is a ValueError. When the value does not open, the buffer's part is wiped:
+    AES-GCM decrypts before it knows. Raises: UnsealError.
     """
     return open_into(data_key, ciphertext, associated_data("value", context), buffer)
 
@@ -119,7 +120,7 @@ def open_into(
     associated: bytes,
     buffer: bytearray | memoryview,
 ) -> int:
-    """As ``unseal_into``, with the whole associated data given: ``nonce[0:12] || ciphertext || tag[-16:]``."""
+    """As ``unseal_into``, with the whole associated data given; ``nonce[12] || ciphertext || tag[16]``."""
     size = len(sealed) - OVERHEAD_BYTES
     if size < 0 or len(key) != KEY_BYTES:
         raise UnsealError(_NOT_OPENED)

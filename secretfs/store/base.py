@@ -1,23 +1,25 @@
-"""The contract of a store: four operations on ordered keys. Rule: a caller sees a whole commit or nothing of it.
+"""The contract of a store: four operations on ordered keys. Rule: one sees a whole commit or nothing of it.
 
-**Keys** are text and sort by their UTF-8 bytes; **values** are bytes. **Revisions**: every commit that changes
-something has the next number; a record carries the number of the commit that wrote it last. Numbers only rise,
-also after a restart, and 0 stands for "is not there".
+**Keys** are text and sort by their UTF-8 bytes; **values** are bytes. **Revisions**: every commit that
+changes something has the next number; a record carries the number of the commit that wrote it last. Numbers
+only rise, also after a restart, and 0 stands for "is not there".
 
-**get** gives the newest committed record. A record whose bytes are not what was written is an error that names it.
+**get** gives the newest committed record. A record whose bytes are not what was written is an error that
+names it.
 
-**list** gives the records below a prefix, after a key, in order, as of one revision; damaged ones are left out and
-named. Several pages are several revisions: watch from the first page's.
+**list** gives the records below a prefix, after a key, in order, as of one revision; damaged ones are left
+out and named. Several pages are several revisions: watch from the first page's.
 
 **commit** is one transaction. When every guard holds (the record has that revision; 0: it is not there) all
-operations are done, and when it returns they are on the disk. When one does not hold nothing is done and the first
-such guard is the answer. A commit is never abandoned by cancellation: it was done and is answered, or it was not
-begun. A key has one operation at most; deleting what is not there is allowed, and changes nothing. With a full disk
-nothing is done, and reads go on.
+operations are done, and when it returns they are on the disk. When one does not hold nothing is done and the
+first such guard is the answer. A commit is never abandoned by cancellation: it was done and is answered, or
+it was not begun. A key has one operation at most; deleting what is not there is allowed, and changes nothing.
+With a full disk nothing is done, and reads go on.
 
-**watch** waits until something below the prefix has changed after a revision, and gives every such key once, in order,
-with what it holds now; ``rev`` is where the next watch continues. There is no gap: watching from the ``rev`` of a list
-misses nothing. When the store has forgotten what happened since that revision the answer is ``Compacted``: list again.
+**watch** waits until something below the prefix has changed after a revision, and gives every such key once,
+in order, with what it holds now; ``rev`` is where the next watch continues. There is no gap: watching from
+the ``rev`` of a list misses nothing. When the store has forgotten what happened since that revision the
+answer is ``Compacted``: list again.
 """
 
 from collections.abc import Sequence
@@ -107,7 +109,8 @@ class Store(Protocol):
     async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | Conflict:
         """Do all operations if all guards hold; the revision of the commit. Raises: StoreFullError.
 
-        A guard on a damaged record raises CorruptRecordError; deleting one without a guard is how it is removed.
+        A guard on a damaged record raises CorruptRecordError; deleting one without a guard is how it is
+        removed.
         """
 
     async def watch(self, prefix: str, from_rev: int) -> Changes | Compacted:

@@ -1,0 +1,134 @@
+"""The embedded store: one SQLite file. Rule: what was acknowledged survives a kill or power cut at any
+moment.
+
+WAL with synchronous=FULL (NORMAL lost acknowledged commits in a third of the crash states that were tried);
+zeros over deleted bytes; mode 0600. One connection writes and one reads, each used by one thread at a time,
+so that reads wait for no fsync and go on when the disk is full. Each row carries a checksum over its key,
+revision and value: it finds what a disk or a person has changed, it is no protection against a forger (values
+are sealed by ``crypto``; names and labels are not).
+
+Several processes may write: guards hold between them. A watch is woken by commits of its own process only.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+
+from secretfs.errors import StoreError, StoreFullError
+from secretfs.store import rows, schema
+from secretfs.store.base import MAX_OPS, Changes, Compacted, Conflict, Del, Guard, Item, Listing, Op
+
+CLOSE_SECONDS: Final = 10
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator["SqliteStore"]:
+    """The store in that file, made if it is not there; closed at the end of the block.
+
+    Raises: SetupError, StoreVersionError, StoreFullError, StoreError.
+    """
+    writer, reader = await _in_thread(path, partial(schema.open_file, path))
+    store = SqliteStore(path, writer, reader)
+    try:
+        yield store
+    finally:
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await store._close()
+
+
+class SqliteStore:
+    """The ``Store`` in a file; made by ``opened``."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+        self._path = path
+        self._writer, self._reader = writer, reader
+        self._writing, self._reading = trio.Lock(), trio.Lock()
+        self._changed = trio.Event()
+
+    async def get(self, key: str) -> Item | None:
+        """The record, or None. Raises: CorruptRecordError."""
+        return await self._read(partial(rows.get, self._reader, key))
+
+    async def list(self, prefix: str, after: str = "", limit: int = 1000) -> Listing:
+        """Up to ``limit`` records whose keys begin with the prefix and come after ``after``."""
+        return await self._read(partial(rows.listing, self._reader, prefix, after, limit))
+
+    async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | Conflict:
+        """Do all operations if all guards hold; the revision of the commit. Raises: StoreFullError."""
+        _check(ops)
+        async with self._writing:
+            answer = await _in_thread(self._path, partial(self._commit, guards, ops))
+            # No await from here: what is done must be answered, also when this task was cancelled meanwhile.
+            changed, self._changed = self._changed, trio.Event()
+            changed.set()
+            return answer
+
+    async def watch(self, prefix: str, from_rev: int) -> Changes | Compacted:
+        """Wait for changes after ``from_rev``; at once when there are some."""
+        while True:
+            changed = self._changed  # taken before looking: a commit that is not seen there sets it
+            answer = await self._read(partial(rows.changes, self._reader, prefix, from_rev))
+            if isinstance(answer, Compacted) or answer.changes or answer.damaged:
+                return answer
+            from_rev = answer.rev
+            await changed.wait()
+
+    async def _read(self, function: Callable[[], T]) -> T:
+        async with self._reading:
+            return await _in_thread(self._path, function)
+
+    def _commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | Conflict:
+        answer = rows.commit(self._writer, guards, ops)
+        if isinstance(answer, int) and any(isinstance(op, Del) for op in ops):
+            rows.forget_deleted(self._writer)
+        return answer
+
+    async def _close(self) -> None:
+        async with self._writing, self._reading:
+            await _in_thread(self._path, self._close_connections)
+
+    def _close_connections(self) -> None:
+        self._reader.close()
+        self._writer.close()  # the last one moves the write-ahead log into the file
+
+
+def _check(ops: Sequence[Op]) -> None:
+    keys = {op.key for op in ops}
+    if len(ops) > MAX_OPS:
+        raise StoreError(f"a commit has at most {MAX_OPS} operations, not {len(ops)}")
+    if len(keys) != len(ops):
+        raise StoreError("a commit has one operation for a key, not several")
+    if "" in keys:
+        raise StoreError("a key may not be empty")
+
+
+async def _in_thread(path: Path, function: Callable[[], T]) -> T:
+    """Run it where it may block. Cancellation does not abandon it: it is answered once it was begun."""
+    try:
+        return await trio.to_thread.run_sync(function, abandon_on_cancel=False)
+    except sqlite3.Error as exc:
+        raise await trio.to_thread.run_sync(_store_error, path, exc) from exc
+
+
+def _store_error(path: Path, exc: sqlite3.Error) -> StoreError:
+    """What an error of SQLite means; its own text names no bytes of a record."""
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not _room(path)):
+        return StoreFullError(f"the disk of store {str(path)!r} is full: nothing was changed")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(f"store {str(path)!r} is damaged: {exc}")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"store {str(path)!r} is in use by another process")
+    return StoreError(f"store {str(path)!r}: {exc}")
+
+
+def _room(path: Path) -> int:
+    return os.statvfs(path.parent).f_bavail
