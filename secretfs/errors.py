@@ -56,6 +56,10 @@ class UnimplementedError(SecretfsError):
     """secretfs does not do this. Docker: 501."""
 
 
+class PluginNotFoundError(SecretfsError):
+    """A secret driver that nothing provides. Docker: 500, ``Unknown``."""
+
+
 class PermissionDeniedError(SecretfsError):
     """The peer may not do this. Docker: 403."""
 

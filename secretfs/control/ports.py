@@ -1,0 +1,39 @@
+"""What control needs of the other two processes: the fs process behind a link, the supervisor behind a broker.
+
+Two implementations each: over the sockets, and the ones of the tests that keep trees in a dict.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from secretfs.core.names import TaskId
+from secretfs.core.plan import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A version of a value on its way to fs. Who is done with the data key wipes it."""
+
+    data_key: bytearray = field(repr=False)
+    ciphertext: bytes = field(repr=False)
+    context: bytes
+
+
+class FileSystem(Protocol):
+    """The fs process."""
+
+    async def put_tree(self, task: TaskId, tree: Tree) -> None:
+        """Make this the task's tree; returns when fs has flushed, replaced and exposed.
+
+        Raises: ArenaFullError, UnsealError, UnavailableError.
+        """
+
+    async def drop_tree(self, task: TaskId) -> None:
+        """Take the tree away, if there is one; returns when it is flushed and wiped. Raises: UnavailableError."""
+
+
+class Processes(Protocol):
+    """What root can see of processes."""
+
+    async def members(self, mnt_ns: int) -> list[int]:
+        """Pidfds of all processes in that mount namespace; the caller closes them. Raises: UnavailableError."""

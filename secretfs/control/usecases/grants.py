@@ -1,0 +1,120 @@
+"""From what was asked for to a grant that holds: the object exists, owner and group are numbers of this host."""
+
+import grp
+import pwd
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from secretfs.control.records.lookup import Found, by_id, by_name
+from secretfs.control.records.objects import OBJECTS
+from secretfs.core.grant import Grant, GrantRequest, check_mode, parse_owner_number, parse_target
+from secretfs.core.names import Kind, ObjectId, is_id
+from secretfs.core.secret import Secret
+from secretfs.errors import InvalidGrantError
+from secretfs.store.base import Guard, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A grant as Docker's API gives it: the client has looked the object up already."""
+
+    kind: Kind
+    object_id: str
+    object_name: str
+    target: str
+    uid: int
+    gid: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Grants, their objects, and the guards under which these objects are still there."""
+
+    grants: tuple[Grant, ...]
+    objects: dict[ObjectId, Secret]
+    guards: tuple[Guard, ...]
+
+
+async def user_id(text: str) -> int:
+    """The number of a user given by number or name. Raises: InvalidGrantError."""
+    number = parse_owner_number(text)
+    return await trio.to_thread.run_sync(_user_number, text) if number is None else number
+
+
+async def group_id(text: str) -> int:
+    """The number of a group given by number or name. Raises: InvalidGrantError."""
+    number = parse_owner_number(text)
+    return await trio.to_thread.run_sync(_group_number, text) if number is None else number
+
+
+async def referenced(store: Store, references: Iterable[Reference]) -> Resolved:
+    """Docker's references as grants. Raises: InvalidGrantError when id and name are not those of one object."""
+    grants, found = [], []
+    for reference in references:
+        target = parse_target(reference.target, reference.kind)
+        mode = check_mode(reference.mode)
+        secret = await _of_id(store, reference)
+        found.append(secret)
+        grants.append(
+            Grant(reference.kind, secret.value.id, secret.value.name, target, reference.uid, reference.gid, mode)
+        )
+    return _resolved(grants, found)
+
+
+async def requested(store: Store, requests: Iterable[GrantRequest]) -> Resolved:
+    """What was typed, as grants. Raises: InvalidGrantError, for a missing object with Docker's text; NotFoundError for a version."""
+    grants, found = [], []
+    for request in requests:
+        secret = await _named(store, request)
+        if request.version is not None:
+            secret.value.version(request.version)
+        target = parse_target(request.target, request.kind)
+        uid, gid = await user_id(request.uid), await group_id(request.gid)
+        mode = check_mode(request.mode)
+        found.append(secret)
+        grants.append(
+            Grant(request.kind, secret.value.id, secret.value.name, target, uid, gid, mode, request.version)
+        )
+    return _resolved(grants, found)
+
+
+def _resolved(grants: Sequence[Grant], found: Sequence[Found[Secret]]) -> Resolved:
+    objects = {secret.value.id: secret.value for secret in found}
+    guards = {OBJECTS[secret.value.kind].key(secret.value.id): secret.rev for secret in found}
+    return Resolved(tuple(grants), objects, tuple(Guard(key, rev) for key, rev in guards.items()))
+
+
+async def _of_id(store: Store, reference: Reference) -> Found[Secret]:
+    found = None
+    if is_id(reference.object_id):
+        found = await by_id(store, OBJECTS[reference.kind], reference.object_id)
+    if found is None or found.value.name != reference.object_name:
+        raise InvalidGrantError(f"{reference.kind.value} not found: {reference.object_name}")
+    return found
+
+
+async def _named(store: Store, request: GrantRequest) -> Found[Secret]:
+    noun = OBJECTS[request.kind]
+    found = await by_name(store, noun, request.source)
+    if found is None and is_id(request.source):
+        found = await by_id(store, noun, request.source)
+    if found is None:
+        raise InvalidGrantError(f"{request.kind.value} not found: {request.source}")
+    return found
+
+
+def _user_number(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError):
+        raise InvalidGrantError(f"unknown user {name!r}: this host has none of that name") from None
+
+
+def _group_number(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError):
+        raise InvalidGrantError(f"unknown group {name!r}: this host has none of that name") from None
