@@ -1,10 +1,10 @@
-"""The attach socket: a process asks for a tree, gets it as descriptors, and becomes a task. ``runtimes/connection.py`` is the other end.
+"""The attach socket: a process asks for a tree, gets it as descriptors, and becomes a task.
+``runtimes/connection.py`` is the other end.
 
-Rules:
-1. The peer is checked before a byte is read: uid 0, in the daemon's own user, pid and mount namespace. Root of a container has uid 0
-   too, and is refused.
-2. Whatever a peer does or leaves undone ends within a deadline and costs one of a bounded number of places.
-3. The program starts on ``{"Go": true}`` and not before. A task whose Go was not sent is detached, whatever the reason.
+Rules: 1. The peer is checked before a byte is read: uid 0, in the daemon's own user, pid and mount namespace.
+Root of a container has uid 0 too, and is refused. 2. Whatever a peer does or leaves undone ends within a
+deadline and costs one of a bounded number of places. 3. The program starts on ``{"Go": true}`` and not
+before. A task whose Go was not sent is detached, whatever the reason.
 """
 
 import contextlib
@@ -28,7 +28,6 @@ from secretfs.core.names import Kind, TaskId
 from secretfs.core.task import Leader
 from secretfs.errors import (
     BadRequestError,
-    NotFoundError,
     PermissionDeniedError,
     SecretfsError,
     UnavailableError,
@@ -113,8 +112,8 @@ async def serve(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled; tasks in the middle of their attach are detached then. The listening SOCK_SEQPACKET socket stays the
-    caller's to close.
+    """Serve until cancelled; tasks in the middle of their attach are detached then. The listening
+    SOCK_SEQPACKET socket stays the caller's to close.
     """
     listener.setblocking(False)
     frontend = _Frontend(tasks, broker)
@@ -177,7 +176,7 @@ class _Frontend:
         theirs = await self._broker.namespaces(pidfd)
         if theirs != self._broker.own:
             raise PermissionDeniedError(
-                "root of another user, pid or mount namespace may not attach tasks: start the task from the host"
+                "root of another user, pid or mount namespace may not attach tasks: start them on the host"
             )
 
     async def _attach(self, connection: trio.socket.SocketType, caller: Caller, pidfd: int) -> None:
@@ -200,18 +199,18 @@ class _Frontend:
         """Send the trees and what is in them: the secrets always, the configs if there are any."""
         packet = _answer(attached)
         kinds = {kind for kind, _ in attached.tree} | {Kind.SECRET}
-        fds: list[int] = []
-        try:
+        with contextlib.ExitStack() as opened:
+            fds: list[int] = []
             for kind in (Kind.SECRET, Kind.CONFIG):
                 if kind in kinds:
                     fds.append(await self._broker.tree_fd(attached.task.id, kind))
+                    opened.callback(os.close, fds[-1])
             await _send(connection, packet, fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
 
     async def _mount_namespace(self, pidfd: int) -> int:
-        """The mount namespace that the task made for itself; its life is told by who is in it, so the daemon's will not do."""
+        """The mount namespace that the task made for itself; its life is told by who is in it, so the
+        daemon's will not do.
+        """
         theirs = await self._broker.namespaces(pidfd)
         if theirs.mnt == self._broker.own.mnt:
             raise BadRequestError("a task needs a mount namespace of its own")
@@ -260,7 +259,9 @@ def _pidfd(connection: trio.socket.SocketType) -> Iterator[int]:
 
 
 def _leader(pidfd: int) -> Leader:
-    """How the peer is told from all other processes. It lives at the end, so the pid was its own all the while."""
+    """How the peer is told from all other processes. It lives at the end, so the pid was its own all the
+    while.
+    """
     try:
         pid = process.pid_of(pidfd)
         leader = Leader(boot_id=process.boot_id(), pid=pid, start_ticks=process.start_ticks(pid))
@@ -302,7 +303,9 @@ def _answer(attached: Attached) -> bytes:
 
 
 async def _received(connection: trio.socket.SocketType, decoder: msgspec.json.Decoder[_Message]) -> _Message:
-    """One message. Descriptors that come with it are dropped by the kernel, as nothing is made ready to take them."""
+    """One message. Descriptors that come with it are dropped by the kernel, as nothing is made ready to take
+    them.
+    """
     with _deadline("the peer said nothing"):
         packet, _, flags, _ = await connection.recvmsg(MAX_REQUEST_BYTES)
     if not packet:
