@@ -73,7 +73,5 @@ class Commits:
         raise UnavailableError("the store is too busy: nothing was changed, try again")
 
     def _record(self, caller: Caller, act: Act) -> Op:
-        record = AuditRecord(
-            self.now_ns(), act.action, act.kind, act.id, act.name, caller.uid, caller.pid, act.detail
-        )
+        record = AuditRecord(self.now_ns(), act.action, act.kind, act.id, act.name, caller.uid, caller.pid, act.detail)
         return audit.put(record, self._random(_AUDIT_RANDOM_BYTES))

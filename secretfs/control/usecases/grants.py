@@ -75,9 +75,7 @@ async def requested(store: Store, requests: Iterable[GrantRequest]) -> Resolved:
         uid, gid = await user_id(request.uid), await group_id(request.gid)
         mode = check_mode(request.mode)
         found.append(secret)
-        grants.append(
-            Grant(request.kind, secret.value.id, secret.value.name, target, uid, gid, mode, request.version)
-        )
+        grants.append(Grant(request.kind, secret.value.id, secret.value.name, target, uid, gid, mode, request.version))
     return _resolved(grants, found)
 
 

@@ -86,9 +86,7 @@ class Secrets:
         check_keys(filters, FILTERS[kind])
         return [found for found in await every(self._store, OBJECTS[kind]) if _wanted(filters, found.value)]
 
-    async def update_labels(
-        self, caller: Caller, reference: str, rev: int, draft: Draft, value: Value
-    ) -> None:
+    async def update_labels(self, caller: Caller, reference: str, rev: int, draft: Draft, value: Value) -> None:
         """Replace the labels of the object as of revision rev. Name and value must be absent or what they are.
 
         Raises: OutOfSequenceError, InvalidArgumentError, and as inspect.

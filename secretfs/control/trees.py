@@ -1,0 +1,133 @@
+"""The trees that this node should show, and their way to fs. Rule: the store decides; a tree is always computed anew from it.
+
+So two changes that overlap cannot leave an old tree behind: whichever is last has read both. A task that has ended is marked here
+first, and nothing that reads its record a moment too late shows it again.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import trio
+
+from secretfs.control import log
+from secretfs.control.ports import FileSystem
+from secretfs.control.records.lookup import Found, by_id, every
+from secretfs.control.records.objects import OBJECTS
+from secretfs.control.records.services import SERVICES
+from secretfs.control.records.tasks import TASKS
+from secretfs.core.grant import Grant
+from secretfs.core.names import ObjectId, TaskId
+from secretfs.core.plan import Tree, desired_tree
+from secretfs.core.secret import Secret
+from secretfs.core.service import Service
+from secretfs.core.task import Task
+from secretfs.errors import CorruptRecordError, SecretfsError
+from secretfs.store.base import Store
+
+RETRY_SECONDS: Final = 1.0  # between two attempts to show a tree that fs did not take
+
+
+class Trees:
+    """The desired trees of all tasks. ``load`` before fs is asked for anything: what is not here gets flushed there."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._desired: dict[TaskId, Tree] = {}
+        self._ended: set[TaskId] = set()
+        self._behind: set[TaskId] = set()  # fs did not take their last tree
+        self._fell_behind = trio.Event()
+        self._locks: defaultdict[TaskId, trio.Lock] = defaultdict(trio.Lock)
+
+    def desired(self) -> Mapping[TaskId, Tree]:
+        """All of them, as of now: what fs is brought to when it, or control, was started."""
+        return dict(self._desired)
+
+    async def load(self) -> None:
+        """Compute the trees of all tasks in the store, whether they still live or not: they are not told apart here."""
+        for found in await every(self._store, TASKS):
+            self._desired[found.value.id] = await self._computed(found.value)
+
+    async def show(self, fs: FileSystem, task_id: TaskId) -> Tree:
+        """Bring the task's tree in fs to what the store says now. Raises: UnavailableError, ArenaFullError, UnsealError."""
+        async with self._locks[task_id]:
+            found = await by_id(self._store, TASKS, task_id)
+            if found is None or task_id in self._ended:
+                return {}
+            tree = await self._computed(found.value)
+            if self._desired.get(task_id) != tree or task_id in self._behind:
+                self._desired[task_id] = tree
+                await self._put(fs, task_id, tree)
+            return tree
+
+    async def end(self, fs: FileSystem, task_id: TaskId) -> None:
+        """Flush the task's tree, and never show it again. When fs is away it flushes what it is not asked for on its return."""
+        self._ended.add(task_id)
+        async with self._locks[task_id]:
+            self._desired.pop(task_id, None)
+            self._behind.discard(task_id)
+            try:
+                await fs.drop_tree(task_id)
+            except SecretfsError as exc:
+                log.warning("a tree is flushed as soon as fs is back", task=task_id, error=str(exc))
+
+    def forget(self, task_id: TaskId) -> None:
+        """The task's record is gone: nothing can ask for its tree any more."""
+        self._ended.discard(task_id)
+        self._locks.pop(task_id, None)
+
+    async def keep_up(self, fs: FileSystem) -> None:
+        """Show again, until cancelled, what fs did not take (it was away, or the arena was full)."""
+        while True:
+            await self._fell_behind.wait()
+            await trio.sleep(RETRY_SECONDS)
+            self._fell_behind = trio.Event()
+            for task_id in sorted(self._behind):
+                await self._again(fs, task_id)
+
+    async def end_all(self, fs: FileSystem) -> None:
+        """Flush every tree; the records of the tasks stay."""
+        async with trio.open_nursery() as nursery:
+            for task_id in list(self._desired):
+                nursery.start_soon(self.end, fs, task_id)
+
+    async def _again(self, fs: FileSystem, task_id: TaskId) -> None:
+        try:
+            await self.show(fs, task_id)
+        except SecretfsError as exc:
+            log.warning("a task does not show its grants yet", task=task_id, error=str(exc))
+
+    async def _put(self, fs: FileSystem, task_id: TaskId, tree: Tree) -> None:
+        self._behind.add(task_id)
+        try:
+            await fs.put_tree(task_id, tree)
+            self._behind.discard(task_id)
+        finally:
+            if task_id in self._behind:
+                self._fell_behind.set()
+
+    async def _computed(self, task: Task) -> Tree:
+        grants = [*await self._service_grants(task), *task.grants]
+        return desired_tree(grants, await self._objects(grants))
+
+    async def _service_grants(self, task: Task) -> tuple[Grant, ...]:
+        if task.service_id is None:
+            return ()
+        try:
+            found: Found[Service] | None = await by_id(self._store, SERVICES, task.service_id)
+        except CorruptRecordError as exc:
+            log.error("a task is without its service's grants", task=task.id, error=str(exc))
+            found = None
+        return () if found is None else found.value.grants
+
+    async def _objects(self, grants: Iterable[Grant]) -> dict[ObjectId, Secret]:
+        objects: dict[ObjectId, Secret] = {}
+        for grant in grants:
+            try:
+                found = await by_id(self._store, OBJECTS[grant.kind], grant.object_id)
+            except CorruptRecordError as exc:
+                log.error("a grant is not shown", target=grant.target, error=str(exc))
+                continue
+            if found is not None:
+                objects[grant.object_id] = found.value
+        return objects

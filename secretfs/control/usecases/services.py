@@ -1,0 +1,195 @@
+"""Services: a named set of grants, and Docker's spec around it. Rule: an update is answered when running tasks show it.
+
+The store is the truth: a task that does not show the new grants within UPDATE_SECONDS becomes a warning, and is brought there later.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
+
+from secretfs.control import log
+from secretfs.control.audit import Caller
+from secretfs.control.records.codec import encode
+from secretfs.control.records.lookup import Found, every, find
+from secretfs.control.records.services import SERVICES
+from secretfs.control.usecases.commits import Act, Change, Commits
+from secretfs.control.usecases.grants import Reference, Resolved, referenced
+from secretfs.control.usecases.refs import service_uses
+from secretfs.control.usecases.tasks import Tasks
+from secretfs.core.grant import Grant, check_conflicts
+from secretfs.core.names import ServiceId, TaskId, parse_service_name
+from secretfs.core.service import JsonObject, Service
+from secretfs.errors import (
+    AlreadyExistsError,
+    InvalidGrantError,
+    OutOfSequenceError,
+    PreconditionError,
+    SecretfsError,
+    UnimplementedError,
+)
+from secretfs.store.base import Del, Guard, Put
+
+UPDATE_SECONDS: Final = 2.0  # how long an update waits for running tasks (DESIGN section 4)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDraft:
+    """A service to be: Docker's spec, and what of it matters here."""
+
+    name: str
+    labels: Mapping[str, str]
+    references: tuple[Reference, ...]
+    spec: JsonObject
+
+
+class Services:
+    """The use cases of services."""
+
+    def __init__(self, commits: Commits, tasks: Tasks) -> None:
+        self._commits = commits
+        self._store = commits.store
+        self._tasks = tasks
+
+    async def create(self, caller: Caller, draft: ServiceDraft) -> ServiceId:
+        """Keep a service. Raises: InvalidNameError, InvalidGrantError, AlreadyExistsError, StoreFullError."""
+        name = parse_service_name(draft.name)
+        service_id = ServiceId(self._commits.new_id())
+
+        async def decide() -> Change[ServiceId]:
+            if await self._store.get(SERVICES.name_key(name)) is not None:
+                text = f"name conflicts with an existing object: service {name} already exists"
+                raise AlreadyExistsError(text)
+            grants = await self._resolved(draft)
+            now = self._commits.now_ns()
+            service = Service(service_id, name, dict(draft.labels), grants.grants, now, now, draft.spec)
+            guards, ops = await service_uses(self._store, service_id, before=(), after=grants.objects)
+            guards += [*grants.guards, Guard(SERVICES.name_key(name), 0), Guard(SERVICES.key(service_id), 0)]
+            ops += [Put(SERVICES.name_key(name), encode(service_id)), Put(SERVICES.key(service_id), encode(service))]
+            return Change(guards, ops, _act("create", service), service_id)
+
+        return await self._commits.change(caller, decide)
+
+    async def inspect(self, reference: str) -> Found[Service]:
+        """The one that is meant. Raises: NotFoundError, AmbiguousError, CorruptRecordError."""
+        return await find(self._store, SERVICES, reference)
+
+    async def list(self) -> list[Found[Service]]:
+        """All of them."""
+        return await every(self._store, SERVICES)
+
+    async def update(self, caller: Caller, reference: str, rev: int, draft: ServiceDraft) -> list[str]:
+        """Replace the spec as of revision rev, and show it to running tasks; gives warnings.
+
+        Raises: OutOfSequenceError, UnimplementedError (another name), and as create.
+        """
+
+        async def decide() -> Change[ServiceId]:
+            found = await self._of_revision(reference, rev)
+            if draft.name != found.value.name:
+                raise UnimplementedError("renaming services is not supported")
+            grants = await self._resolved(draft)
+            new = replace(found.value, labels=dict(draft.labels), grants=grants.grants, spec=draft.spec)
+            return await self._updated(found, new, grants.guards)
+
+        return await self._show(await self._commits.change(caller, decide))
+
+    async def rollback(self, caller: Caller, reference: str, rev: int) -> list[str]:
+        """Swap the spec and the previous one. Raises: PreconditionError when there is none, and as update."""
+
+        async def decide() -> Change[ServiceId]:
+            found = await self._of_revision(reference, rev)
+            old = found.value
+            if old.previous_spec is None:
+                raise PreconditionError(f"service {old.id} does not have a previous spec")
+            grants = await referenced(self._store, map(_reference, old.previous_grants))
+            labels = _labels(old.previous_spec)
+            new = replace(old, labels=labels, grants=old.previous_grants, spec=old.previous_spec)
+            return await self._updated(found, new, grants.guards)
+
+        return await self._show(await self._commits.change(caller, decide))
+
+    async def remove(self, caller: Caller, reference: str) -> None:
+        """Forget the service, then detach its tasks: their trees are flushed when this returns.
+
+        Raises: NotFoundError, AmbiguousError, CorruptRecordError, StoreError.
+        """
+
+        async def decide() -> Change[ServiceId]:
+            found = await find(self._store, SERVICES, reference)
+            service = found.value
+            used = [grant.object_id for grant in service.grants]
+            guards, ops = await service_uses(self._store, service.id, before=used, after=())
+            key = SERVICES.key(service.id)
+            ops += [Del(key), Del(SERVICES.name_key(service.name))]
+            return Change([*guards, Guard(key, found.rev)], ops, _act("rm", service), service.id)
+
+        service_id = await self._commits.change(caller, decide)
+        for task in await self._tasks.of_service(service_id):
+            await self._tasks.detach(task.id, "its service was removed", caller=caller)
+
+    async def _of_revision(self, reference: str, rev: int) -> Found[Service]:
+        found = await find(self._store, SERVICES, reference)
+        if found.rev != rev:
+            raise OutOfSequenceError("update out of sequence")
+        return found
+
+    async def _resolved(self, draft: ServiceDraft) -> Resolved:
+        resolved = await referenced(self._store, draft.references)
+        check_conflicts(resolved.grants)
+        return resolved
+
+    async def _updated(
+        self, found: Found[Service], new: Service, object_guards: tuple[Guard, ...]
+    ) -> Change[ServiceId]:
+        old = found.value
+        new = replace(
+            new,
+            updated_at_ns=self._commits.now_ns(),
+            previous_spec=old.spec,
+            previous_grants=old.grants,
+        )
+        before = (grant.object_id for grant in old.grants)
+        after = (grant.object_id for grant in new.grants)
+        guards, ops = await service_uses(self._store, old.id, before=before, after=after)
+        key = SERVICES.key(old.id)
+        guards += [*object_guards, Guard(key, found.rev)]
+        return Change(guards, [*ops, Put(key, encode(new))], _act("update", new), old.id)
+
+    async def _show(self, service_id: ServiceId) -> list[str]:
+        """Bring all tasks of the service there, at once; what is not done in time is done later, with a warning."""
+        waiting: dict[TaskId, str] = {}
+
+        async def show(task_id: TaskId) -> None:
+            waiting[task_id] = f"fs did not answer within {UPDATE_SECONDS:g} s"
+            try:
+                await self._tasks.refresh(task_id)
+                del waiting[task_id]
+            except SecretfsError as exc:
+                waiting[task_id] = str(exc)
+
+        with trio.move_on_after(UPDATE_SECONDS):
+            tasks = await self._tasks.of_service(service_id)
+            async with trio.open_nursery() as nursery:
+                for task in tasks:
+                    nursery.start_soon(show, task.id)
+        for task_id, reason in waiting.items():
+            log.warning("a task does not show its grants yet", task=task_id, error=reason)
+        return [f"task {task_id} does not show its new grants yet: {why}" for task_id, why in waiting.items()]
+
+
+def _reference(grant: Grant) -> Reference:
+    if grant.version is not None:
+        raise InvalidGrantError(f"{grant.kind.value} {grant.object_name} is pinned: it cannot be rolled back to")
+    return Reference(grant.kind, grant.object_id, grant.object_name, grant.target, grant.uid, grant.gid, grant.mode)
+
+
+def _labels(spec: JsonObject) -> dict[str, str]:
+    labels = spec.get("Labels")
+    return dict(labels) if isinstance(labels, Mapping) else {}
+
+
+def _act(verb: str, service: Service) -> Act:
+    grants = [f"{grant.object_name}:{grant.target}" for grant in service.grants]
+    return Act(f"service {verb}", "service", service.id, service.name, {"Grants": grants})

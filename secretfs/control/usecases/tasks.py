@@ -1,0 +1,219 @@
+"""Tasks: attach, run, detach. Rule: a task's record is there before its tree is, and goes after its tree has gone.
+
+Whatever ends in between, the next start of control finds a record and finishes the job.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from secretfs.control.audit import Caller
+from secretfs.control.ports import FileSystem
+from secretfs.control.records.codec import encode
+from secretfs.control.records.lookup import Found, by_id, every, find
+from secretfs.control.records.objects import OBJECTS
+from secretfs.control.records.services import SERVICES
+from secretfs.control.records.tasks import TASKS
+from secretfs.control.trees import Trees
+from secretfs.control.usecases.commits import Act, Change, Commits
+from secretfs.control.usecases.grants import requested
+from secretfs.control.usecases.refs import task_uses
+from secretfs.core.grant import Grant, GrantRequest, check_attachable, check_conflicts
+from secretfs.core.names import Kind, ObjectName, ServiceId, TaskId
+from secretfs.core.plan import Entry, Tree
+from secretfs.core.service import Service
+from secretfs.core.task import Leader, Task, TaskEvent, TaskState, next_state
+from secretfs.errors import InvalidGrantError, NotFoundError, SecretfsError
+from secretfs.store.base import Del, Guard, Put
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequest:
+    """What a process asks for when it wants to become a task."""
+
+    service: str | None
+    grants: tuple[GrantRequest, ...]
+    target_dir: str
+    until_leader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A task whose tree is there, and the name of the object behind each of its files."""
+
+    task: Task
+    tree: Tree
+    names: Mapping[tuple[Kind, str], ObjectName]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A task and the files it shows, each with the grant it comes from."""
+
+    task: Task
+    files: tuple[tuple[Grant, Entry], ...]
+
+
+class Tasks:
+    """The use cases of tasks."""
+
+    def __init__(self, commits: Commits, trees: Trees, fs: FileSystem) -> None:
+        self._commits = commits
+        self._store = commits.store
+        self._trees = trees
+        self._fs = fs
+
+    async def attach(self, caller: Caller, request: AttachRequest, leader: Leader) -> Attached:
+        """Begin a task: its record and its tree are there when this returns; nothing of it is there when it raises.
+
+        Raises: InvalidGrantError, NotFoundError, AmbiguousError, CorruptRecordError, ArenaFullError, UnsealError, UnavailableError.
+        """
+        task_id = TaskId(self._commits.new_id())
+        task, grants = await self._commits.change(caller, lambda: self._begun(task_id, caller, request, leader))
+        try:
+            tree = await self._trees.show(self._fs, task_id)
+        except SecretfsError as exc:
+            await self.detach(task_id, str(exc), caller=caller)
+            raise
+        return Attached(task, tree, {(grant.kind, grant.target): grant.object_name for grant in grants})
+
+    async def running(self, task_id: TaskId, mnt_ns: int) -> None:
+        """Its program is about to start, in this mount namespace. Raises: NotFoundError, PreconditionError."""
+
+        async def decide() -> Change[None]:
+            found = await self._get(task_id)
+            task = found.value
+            assert task.leader is not None
+            state = next_state(task.state, TaskEvent.STARTED)
+            new = replace(task, state=state, leader=replace(task.leader, mnt_ns=mnt_ns))
+            key = TASKS.key(task_id)
+            return Change((Guard(key, found.rev),), (Put(key, encode(new)),), _act("start", new), None)
+
+        await self._commits.change(_owner(await self._get(task_id)), decide)
+
+    async def detach(
+        self, task_id: TaskId, reason: str, *, event: TaskEvent | None = None, caller: Caller | None = None
+    ) -> None:
+        """End a task: its tree is flushed, then its record removed. A task that is not there is left so.
+
+        Raises: StoreError, when the record could not be removed; the tree is flushed even so.
+        """
+        await self._trees.end(self._fs, task_id)
+        who = caller or Caller(uid=os.getuid(), gid=os.getgid(), pid=os.getpid())
+        try:
+            await self._commits.change(who, lambda: self._gone(task_id, reason, event))
+        except NotFoundError:
+            pass
+        self._trees.forget(task_id)
+
+    async def find(self, reference: str) -> Task:
+        """The task of that id or unique prefix. Raises: NotFoundError, AmbiguousError, CorruptRecordError."""
+        return (await find(self._store, TASKS, reference)).value
+
+    async def list(self) -> list[Found[Task]]:
+        """All tasks, oldest first."""
+        return sorted(await every(self._store, TASKS), key=lambda found: (found.value.since_ns, found.value.id))
+
+    async def of_service(self, service_id: ServiceId) -> list[Task]:
+        """The tasks of one service."""
+        return [found.value for found in await self.list() if found.value.service_id == service_id]
+
+    async def shown(self) -> list[Shown]:
+        """All tasks with the files they show."""
+        services = {found.value.id: found.value for found in await every(self._store, SERVICES)}
+        trees = self._trees.desired()
+        return [
+            Shown(found.value, _files(found.value, services, trees.get(found.value.id, {})))
+            for found in await self.list()
+        ]
+
+    async def refresh(self, task_id: TaskId) -> None:
+        """Bring a task's tree to what the store says. Raises: UnavailableError, ArenaFullError, UnsealError."""
+        await self._trees.show(self._fs, task_id)
+
+    async def _begun(
+        self, task_id: TaskId, caller: Caller, request: AttachRequest, leader: Leader
+    ) -> Change[tuple[Task, Sequence[Grant]]]:
+        if request.service is None and not request.grants:
+            raise InvalidGrantError("nothing is granted: name a service or a secret")
+        service = None if request.service is None else await find(self._store, SERVICES, request.service)
+        adhoc = await requested(self._store, request.grants)
+        grants = (*(service.value.grants if service else ()), *adhoc.grants)
+        check_attachable(grants)
+        check_conflicts(grants)
+        await self._check_objects(grants)
+        task = self._task(task_id, caller, request, leader, adhoc.grants, service)
+        guards, ops = await task_uses(self._store, task_id, adhoc.objects, begin=True)
+        guards += [*adhoc.guards, Guard(TASKS.key(task_id), 0)]
+        if service is not None:
+            guards.append(Guard(SERVICES.key(service.value.id), service.rev))
+        return Change(guards, [*ops, Put(TASKS.key(task_id), encode(task))], _act("attach", task), (task, grants))
+
+    def _task(
+        self,
+        task_id: TaskId,
+        caller: Caller,
+        request: AttachRequest,
+        leader: Leader,
+        adhoc: tuple[Grant, ...],
+        service: Found[Service] | None,
+    ) -> Task:
+        return Task(
+            id=task_id,
+            service_id=service.value.id if service else None,
+            service_name=service.value.name if service else "",
+            grants=adhoc,
+            leader=leader,
+            target_dir=request.target_dir,
+            uid=caller.uid,
+            since_ns=self._commits.now_ns(),
+            until_leader=request.until_leader,
+            labels=service.value.labels if service else {},
+        )
+
+    async def _check_objects(self, grants: Sequence[Grant]) -> None:
+        """A task starts with all of its grants or not at all."""
+        for grant in grants:
+            found = await by_id(self._store, OBJECTS[grant.kind], grant.object_id)
+            if found is None:
+                raise InvalidGrantError(f"{grant.kind.value} not found: {grant.object_name}")
+            if grant.version is not None:
+                found.value.version(grant.version)
+
+    async def _gone(self, task_id: TaskId, reason: str, event: TaskEvent | None) -> Change[None]:
+        found = await self._get(task_id)
+        task = found.value
+        never_started = task.state is TaskState.STARTING
+        state = next_state(task.state, event or (TaskEvent.FAILED if never_started else TaskEvent.DETACHED))
+        used = [grant.object_id for grant in task.grants]
+        guards, ops = await task_uses(self._store, task_id, used, begin=False)
+        key = TASKS.key(task_id)
+        act = _act("detach", replace(task, state=state), Reason=reason)
+        return Change([*guards, Guard(key, found.rev)], [*ops, Del(key)], act, None)
+
+    async def _get(self, task_id: TaskId) -> Found[Task]:
+        found = await by_id(self._store, TASKS, task_id)
+        if found is None:
+            raise NotFoundError(f"task {task_id} not found")
+        return found
+
+
+def _owner(found: Found[Task]) -> Caller:
+    leader = found.value.leader
+    return Caller(uid=found.value.uid, gid=0, pid=leader.pid if leader else 0)
+
+
+def _act(verb: str, task: Task, **detail: object) -> Act:
+    secrets = {"Secrets": [grant.object_name for grant in task.grants]} if task.grants else {}
+    pid = task.leader.pid if task.leader else 0
+    known: dict[str, object] = {"State": task.state.value, "PID": pid}
+    return Act(f"task {verb}", "task", task.id, task.service_name, known | secrets | detail)
+
+
+def _files(task: Task, services: Mapping[ServiceId, Service], tree: Tree) -> tuple[tuple[Grant, Entry], ...]:
+    service = services.get(task.service_id) if task.service_id else None
+    grants = (*(service.grants if service else ()), *task.grants)
+    pairs = ((grant, tree.get((grant.kind, grant.target))) for grant in grants)
+    return tuple(
+        (grant, entry) for grant, entry in pairs if entry is not None and entry.content.object_id == grant.object_id
+    )
