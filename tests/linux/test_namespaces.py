@@ -1,0 +1,66 @@
+import os
+
+import pytest
+
+from secretfs.linux import namespaces
+
+
+def test_a_child_shares_the_namespaces_until_it_leaves_one(child):
+    ours = namespaces.ns_inode("self", "mnt")
+
+    def act():
+        before = namespaces.ns_inode(os.getpid(), "mnt")
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        return [before == ours, namespaces.ns_inode("self", "mnt") == ours]
+
+    assert child(act) == [True, False]
+
+
+def test_a_namespace_is_entered_again(child):
+    ours = namespaces.ns_inode("self", "mnt")
+
+    def act():
+        back = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        namespaces.setns(back)
+        return namespaces.ns_inode("self", "mnt") == ours
+
+    assert child(act) is True
+
+
+def test_the_namespaces_of_a_process_are_entered_by_its_pidfd(child):
+    ours = namespaces.ns_inode("self", "mnt")
+    parent = os.pidfd_open(os.getpid())
+
+    def act():
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        namespaces.setns(parent, namespaces.CLONE_NEWNS)
+        return namespaces.ns_inode("self", "mnt") == ours
+
+    try:
+        assert child(act) is True
+    finally:
+        os.close(parent)
+
+
+def test_entering_what_is_no_namespace_names_the_descriptor(tmp_path):
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match=f"'fd {fd}'"):
+            namespaces.setns(fd)
+    finally:
+        os.close(fd)
+
+
+def test_a_kind_that_is_none_is_refused():
+    with pytest.raises(OSError, match="Invalid argument"):
+        namespaces.unshare(1)
+
+
+def test_a_process_that_is_gone_has_no_namespaces():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with pytest.raises(FileNotFoundError):
+        namespaces.ns_inode(pid, "mnt")
