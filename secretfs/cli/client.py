@@ -1,0 +1,177 @@
+"""The daemon's API from the command line: one request per connection over the unix socket.
+
+Rule: every failure is a SecretfsError whose text is the daemon's without its gRPC prefix, or says that
+the daemon was not reached and what to do. A request body stays the caller's: it is sent from where it
+lies, never copied, so it can be wiped.
+"""
+
+import errno
+import json
+import os
+import re
+import socket
+from argparse import Namespace
+from collections.abc import Mapping
+
+from secretfs.cli.http import Response, ResponseReader
+from secretfs.errors import (
+    AlreadyExistsError,
+    BadRequestError,
+    LinkError,
+    NotFoundError,
+    OutOfSequenceError,
+    PermissionDeniedError,
+    SecretfsError,
+    UnavailableError,
+    UnimplementedError,
+    UsageError,
+)
+
+DEFAULT_HOST = "unix:///run/secretfs/api.sock"
+SILENCE_SECONDS = 30.0  # an update is answered within 2 s; a listing starts at once
+MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its NUL
+
+_RECEIVE_BYTES = 64 * 1024
+_GRPC_PREFIX = re.compile(r"rpc error: code = \w+ desc = ")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_REFUSALS: dict[int, type[SecretfsError]] = {
+    400: BadRequestError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: AlreadyExistsError,
+    501: UnimplementedError,
+    503: UnavailableError,
+}
+
+
+def host_of(arguments: Namespace) -> str:
+    """The daemon that the user means: ``--host``, else SECRETFS_HOST, else the default."""
+    host: str = getattr(arguments, "host", None) or os.environ.get("SECRETFS_HOST") or DEFAULT_HOST
+    return host
+
+
+def socket_path(host: str) -> str:
+    """The path in ``unix:///path``. Raises: UsageError for any other address."""
+    path = host.removeprefix("unix://")
+    if not host.startswith("unix://") or not path.startswith("/") or "\0" in path:
+        raise UsageError(f"invalid host {host!r}: it must be unix:///path/to/api.sock")
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise UsageError(f"invalid host {host!r}: the path is longer than {MAX_SOCKET_PATH_BYTES} bytes")
+    return path
+
+
+class Client:
+    """Requests to one daemon. Each blocks until the answer is whole, or 30 s pass without a byte."""
+
+    def __init__(self, host: str, *, silence_seconds: float = SILENCE_SECONDS) -> None:
+        self._host = host
+        self._path = socket_path(host)
+        self._silence_seconds = silence_seconds
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> object:
+        """The decoded answer."""
+        return self._request("GET", path, query, b"")
+
+    def post(self, path: str, body: bytes | bytearray | memoryview, query: Mapping[str, str] | None = None) -> object:
+        """The decoded answer to a JSON body; None when it is empty."""
+        return self._request("POST", path, query, body)
+
+    def delete(self, path: str) -> object:
+        """The decoded answer; None when it is empty."""
+        return self._request("DELETE", path, None, b"")
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | bytearray | memoryview
+    ) -> object:
+        head = _head(method, path, query, len(body) if method == "POST" else None)
+        try:
+            with self._connected() as connection:
+                response = _exchange(connection, head, body)
+        except TimeoutError:
+            seconds = f"{self._silence_seconds:g} s"
+            raise self._unreachable(f"no answer for {seconds}", "look at the daemon's log") from None
+        except OSError as exc:
+            raise self._unreachable(exc.strerror or str(exc), _hint(exc)) from None
+        except LinkError as exc:
+            raise self._unreachable(str(exc), "is another program listening there?") from None
+        return self._decoded(response)
+
+    def _connected(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self._silence_seconds)
+            connection.connect(self._path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _unreachable(self, reason: str, hint: str) -> UnavailableError:
+        failure = UnavailableError(f"cannot reach the daemon at {self._host}: {reason}")
+        failure.add_note(hint)
+        return failure
+
+    def _decoded(self, response: Response) -> object:
+        try:
+            value: object = json.loads(response.body) if response.body.strip() else None
+        except (ValueError, RecursionError):
+            value = None
+            if response.status < 400:
+                raise self._unreachable("the answer is not JSON", "is another program listening there?") from None
+        if response.status >= 400:
+            raise _refusal(response.status, value)
+        if response.status >= 300:
+            raise self._unreachable(f"HTTP status {response.status}", "is another program listening there?")
+        return value
+
+
+def quoted(text: str) -> str:
+    """One path segment or query part, percent-encoded."""
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in os.fsencode(text))
+
+
+def encoded(value: object) -> bytes:
+    """A request body that holds no secret."""
+    return json.dumps(value).encode()
+
+
+def _head(method: str, path: str, query: Mapping[str, str] | None, length: int | None) -> bytes:
+    target = path
+    if query:
+        target += "?" + "&".join(f"{quoted(key)}={quoted(value)}" for key, value in query.items())
+    lines = [f"{method} {target} HTTP/1.1", "Host: secretfs", "Connection: close"]
+    if length is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {length}"]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _exchange(connection: socket.socket, head: bytes, body: bytes | bytearray | memoryview) -> Response:
+    try:
+        connection.sendall(head)
+        connection.sendall(body)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # a server may refuse before it has read the whole body; the reason is waiting to be read
+    reader = ResponseReader()
+    while True:
+        data = connection.recv(_RECEIVE_BYTES)
+        response = reader.feed(data) if data else reader.end()
+        if response is not None:
+            return response
+
+
+def _hint(exc: OSError) -> str:
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return "run it as root, or as a member of the group secretfs"
+    if exc.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return "is it running? start it with 'secretfs daemon', or name its socket with --host"
+    return "look at the daemon's log"
+
+
+def _refusal(status: int, value: object) -> SecretfsError:
+    message = value.get("message") if isinstance(value, dict) else None
+    if not isinstance(message, str) or not message:
+        message = f"the daemon answered with HTTP status {status}"
+    text = _GRPC_PREFIX.sub("", message, count=1) if message.startswith("rpc error: ") else message
+    if text == "update out of sequence":
+        return OutOfSequenceError(text)
+    return _REFUSALS.get(status, SecretfsError)(text)

@@ -1,0 +1,111 @@
+"""The ``secretfs`` program. Rule: only the module of the noun that was asked for is imported; every way
+to end has its exit code.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from secretfs.cli import output
+from secretfs.cli.parser import CommandParser, add_commands, examples
+from secretfs.errors import SecretfsError, UsageError
+
+REFUSED = 1
+USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT, what a shell shows for a program that Ctrl-C ended
+CLOSED_PIPE = 141  # 128 + SIGPIPE, as for any program whose reader went away
+
+MODULES = {
+    "secret": "secretfs.cli.secret",
+    "service": "secretfs.cli.service",
+    "run": "secretfs.cli.run",
+    "ps": "secretfs.cli.task",
+    "detach": "secretfs.cli.task",
+    "audit": "secretfs.cli.audit",
+    "daemon": "secretfs.cli.daemon",
+}
+
+EXAMPLES = examples(
+    "printf 'This is a secret' | secretfs secret create my_secret -",
+    "secretfs service create --secret my_secret web",
+    "secretfs run --service web -- cat /run/secrets/my_secret",
+    "secretfs ps",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and yield its exit code; messages are already printed then."""
+    output.prepare()
+    try:
+        code = _ended(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return CLOSED_PIPE
+    except OSError as exc:
+        _abandon_stdout()
+        output.error(f"cannot write the output: {exc.strerror}")
+        return REFUSED
+    return code
+
+
+def _ended(words: list[str]) -> int:
+    prog = "secretfs"
+    try:
+        arguments = _parser(words).parse_args(words)
+        prog = arguments.prog
+        if not hasattr(arguments, "handler"):
+            raise UsageError("a command is required")
+        code: int = arguments.handler(arguments)
+    except UsageError as exc:
+        if not hasattr(exc, "__notes__"):
+            exc.add_note(f"see '{prog} --help'")
+        output.failure(exc)
+        return USAGE
+    except SecretfsError as exc:
+        output.failure(exc)
+        return REFUSED
+    except SystemExit as exc:  # argparse, after --help and --version
+        return int(exc.code or 0)
+    return code
+
+
+def _parser(words: Sequence[str]) -> CommandParser:
+    from secretfs import __version__
+
+    parser = CommandParser(
+        prog="secretfs",
+        description="Secrets for what runs on this host: encrypted at rest, files in RAM while a task runs.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("-v", "--version", action="version", version=f"secretfs {__version__}")
+    commands = add_commands(parser)
+    for module in _modules(words):
+        import_module(module).register(commands)
+    return parser
+
+
+def _modules(words: Sequence[str]) -> list[str]:
+    """The module of the noun, when the first word is one or follows the host; else all of them, for help
+    and for error texts.
+    """
+    rest = list(words)
+    while rest and (rest[0] in ("-H", "--host") or rest[0].startswith("--host=")):
+        rest = rest[1 if "=" in rest[0] else 2 :]
+    if rest and rest[0] in MODULES:
+        return [MODULES[rest[0]]]
+    return list(dict.fromkeys(MODULES.values()))
+
+
+def _abandon_stdout() -> None:
+    """Point stdout at nothing, so that the flush at exit does not fail a second time."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""All printing. Rules: data alone on stdout; messages on stderr, ``secretfs: `` first, lower case, no full
+stop; never a value.
+
+``error`` is followed by what was wrong, ``hint`` by what the user can do; a hint travels as a note of the
+exception.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+_MINIMUM_WIDTH = 10  # docker cli command/formatter: tabwriter.NewWriter(out, 10, 1, 3, ' ', 0)
+_PADDING = 3
+
+
+def prepare() -> None:
+    """Make both streams print any text: what the terminal's encoding lacks is shown as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def line(text: str = "") -> None:
+    """One line of data."""
+    sys.stdout.write(text + "\n")
+
+
+def text(block: str) -> None:
+    """Data as it is, its line ends included."""
+    sys.stdout.write(block)
+
+
+def document(value: object) -> None:
+    """A JSON document, indented as docker's inspect, keys in the order of the daemon."""
+    line(json.dumps(value, indent=4, ensure_ascii=False))
+
+
+def compact(value: object) -> str:
+    """JSON on one line, as Go writes it."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def table(rows: Iterable[Sequence[str]]) -> None:
+    """Rows under each other, columns at least ten wide and three apart, as docker's; the first row is the
+    header.
+    """
+    kept = [list(row) for row in rows]
+    columns = max((len(row) for row in kept), default=0)
+    widths = [
+        max(_MINIMUM_WIDTH, *(len(row[at]) + _PADDING for row in kept if at < len(row) - 1), 0) for at in range(columns)
+    ]
+    for row in kept:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        line("".join(cells) + (row[-1] if row else ""))
+
+
+def error(message: str, hints: Sequence[str] = ()) -> None:
+    """What was refused or failed, then what to do."""
+    _message("error", message)
+    for hint in hints:
+        _message("hint", hint)
+
+
+def failure(exc: BaseException) -> None:
+    """An exception as error, its notes as hints."""
+    error(str(exc), getattr(exc, "__notes__", ()))
+
+
+def warning(message: str, hints: Sequence[str] = ()) -> None:
+    """What was done, but should be looked at."""
+    _message("warning", message)
+    for hint in hints:
+        _message("hint", hint)
+
+
+def _message(kind: str, message: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"secretfs: {kind}: {message}\n")
+    sys.stderr.flush()

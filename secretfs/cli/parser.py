@@ -1,0 +1,137 @@
+"""Argument parsing. Rule: flags may stand anywhere before ``--``, as with docker, and a wrong command line
+is told in docker's words.
+
+argparse alone takes operands greedily (``create NAME --label a=b FILE`` fails) and reads a flag's value
+that begins with a dash as a flag. So each parser first puts the words in order, as getopt does: flags,
+each glued to its value, then ``--``, then operands. A command whose operands are another command line (a
+sub-command, or ``nargs=REMAINDER``) ends at its first operand.
+"""
+
+import argparse
+from collections import deque
+from collections.abc import Sequence
+
+from secretfs.errors import UsageError
+
+HOST_HELP = "the daemon's socket (default $SECRETFS_HOST or unix:///run/secretfs/api.sock)"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that raises UsageError with a hint instead of printing and leaving."""
+
+    def __init__(
+        self,
+        prog: str | None = None,
+        usage: str | None = None,
+        description: str | None = None,
+        epilog: str | None = None,
+        add_help: bool = True,
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=epilog,
+            add_help=add_help,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("-H", "--host", metavar="ADDRESS", default=argparse.SUPPRESS, help=HOST_HELP)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but nothing is ever left over. The namespace names the command as ``prog``."""
+        arranged = self._arranged(args or ())
+        parsed, extras = super().parse_known_args(arranged, namespace)
+        if extras:
+            self.error(f"unexpected argument {extras[0]!r}")
+        if "prog" not in parsed:
+            parsed.prog = self.prog
+        return parsed, []
+
+    def error(self, message: str) -> "NoReturn":
+        """Refuse the command line.
+
+        Raises: UsageError, always.
+        """
+        failure = UsageError(message)
+        failure.add_note(f"see '{self.prog} --help'")
+        raise failure
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            self.error(_unknown_command(value, self.prog, list(action.choices)))
+        super()._check_value(action, value)
+
+    def _arranged(self, words: Sequence[str]) -> list[str]:
+        flags: list[str] = []
+        operands: list[str] = []
+        queue = deque(words)
+        nested = any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions)
+        while queue:
+            word = queue.popleft()
+            if word.startswith("-") and word not in ("-", "--"):
+                flags += self._long(word, queue) if word.startswith("--") else self._short(word, queue)
+            elif nested:
+                return [*flags, word, *queue]
+            elif word == "--":
+                operands += queue
+                break
+            else:
+                operands.append(word)
+        return [*flags, "--", *operands] if operands else flags
+
+    def _long(self, word: str, queue: deque[str]) -> list[str]:
+        flag, equals, value = word.partition("=")
+        action = self._option_string_actions.get(flag)
+        if action is None:
+            self.error(f"unknown flag: {flag}")
+        if action.nargs == 0:
+            if equals:
+                self.error(f"flag {flag} takes no value")
+            return [flag]
+        if not equals:
+            if not queue:
+                self.error(f"flag needs an argument: {flag}")
+            value = queue.popleft()
+        return [f"{flag}={value}"]
+
+    def _short(self, word: str, queue: deque[str]) -> list[str]:
+        arranged = []
+        for position, letter in enumerate(word[1:], start=2):
+            action = self._option_string_actions.get(f"-{letter}")
+            if action is None:
+                self.error(f"unknown shorthand flag: {letter!r} in {word}")
+            if action.nargs == 0:
+                arranged.append(f"-{letter}")
+                continue
+            attached = word[position:].removeprefix("=")
+            if word[position:] == "" and not queue:
+                self.error(f"flag needs an argument: {letter!r} in {word}")
+            value = attached if word[position:] else queue.popleft()
+            arranged.append(f"{action.option_strings[-1]}={value}")
+            break
+        return arranged
+
+
+def add_commands(parser: CommandParser) -> "argparse._SubParsersAction[CommandParser]":
+    """The place where the commands of a noun, or of the program, are added; one of them must be given."""
+    return parser.add_subparsers(title="commands", metavar="COMMAND", dest=argparse.SUPPRESS)
+
+
+def examples(*lines: str) -> str:
+    """The part of a help text that shows command lines which work when pasted."""
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _unknown_command(word: str, prog: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1)
+    return f"unknown command {word!r} for '{prog}'" + (f", did you mean {close[0]!r}?" if close else "")
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
