@@ -24,7 +24,7 @@ MAX_PART_BYTES: Final = 255  # NAME_MAX, limits.h
 TARGET_DIR: Final = "/run/secrets/"
 
 _OCTAL = re.compile(r"0[oO]?([0-7]+)|0")
-_NOT_OCTAL = re.compile(r"0[xX][0-9a-fA-F]+|[1-9][0-9]*")
+_NOT_OCTAL = re.compile(r"0[xX][0-9a-fA-F]+|[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _mode_error(text: str, reason: str) -> InvalidGrantError:
 
 def _meant(text: str) -> str:
     """Say what a mode that is not octal would be to Docker, and how to write what was probably meant."""
-    docker = f"docker reads it as {int(text, 0) & 0o7777:#06o}".replace("0o", "0")
+    docker = f"docker reads it as 0{int(text, 0) & 0o7777:o}"
     if re.fullmatch(r"[0-7]{1,4}", text):
         return f"invalid mode specified: '{text}' has no leading 0: write 0{text} for octal ({docker})"
     return f"invalid mode specified: '{text}' is not octal: write it with a leading 0 ({docker})"
@@ -156,12 +156,11 @@ def parse_target(text: str, kind: Kind = Kind.SECRET) -> Target:
     """
     if not text:
         raise InvalidGrantError(f"malformed file {kind.value} reference, invalid target file name provided")
-    path = text.removeprefix(TARGET_DIR)
-    for part in path.removeprefix("/").split("/"):
+    for part in text.removeprefix("/").split("/"):
         _check_part(part, text)
     if len(text.encode()) > MAX_TARGET_BYTES:
         raise InvalidGrantError(f"invalid target: longer than {MAX_TARGET_BYTES} bytes")
-    return Target(path)
+    return Target(text.removeprefix(TARGET_DIR))
 
 
 def _check_part(part: str, text: str) -> None:

@@ -50,9 +50,7 @@ def _decoded(data: bytes, spec: str) -> bytes:
             continue
         if len(key) == KEY_BYTES:
             return key
-    raise RootKeyError(
-        f"root key source {spec!r} gave {len(data)} bytes, not a key of 32 bytes raw, hex or base64"
-    )
+    raise RootKeyError(f"root key source {spec!r} gave {len(data)} bytes, not a key of 32 bytes raw, hex or base64")
 
 
 def _base64(text: bytes) -> bytes:
@@ -67,10 +65,12 @@ def _from_file(text: str) -> bytes:
         raise RootKeyError(f"root key file {text!r} does not exist: restore it from a backup") from None
     except OSError as exc:
         raise RootKeyError(f"root key file {text!r} cannot be opened: {exc.strerror}") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         _check_private(os.fstat(fd), text)
         _check_parent(path)
-        return file.read(_MAX_KEY_FILE_BYTES)
+        return os.read(fd, _MAX_KEY_FILE_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _check_private(status: os.stat_result, text: str) -> None:
@@ -147,6 +147,8 @@ def _from_program(command: str) -> bytes:
     """What the program prints; no shell. Its messages go where the daemon's go."""
     try:
         words = shlex.split(command)
+        if not words:
+            raise ValueError("no program")
         ended = subprocess.run(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=EXEC_SECONDS, check=False
         )
