@@ -15,9 +15,7 @@ CHECKSUM_BYTES: Final = 16
 _REVISION = "SELECT coalesce(max(rev), 0) FROM log"
 _OLDEST = "SELECT coalesce(min(rev) - 1, 0) FROM log"
 _GET = "SELECT rev, checksum, value FROM record WHERE key = ?"
-_LIST = (
-    "SELECT key, rev, checksum, value FROM record WHERE key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ?"
-)
+_LIST = "SELECT key, rev, checksum, value FROM record WHERE key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ?"
 _KEYS = "SELECT key FROM record WHERE key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ?"
 _CHANGED = "SELECT DISTINCT key FROM log WHERE rev > ? AND key >= ? AND key < ? ORDER BY key"
 _PUT = """INSERT INTO record (key, rev, checksum, value) VALUES (?, ?, ?, ?) ON CONFLICT (key)
@@ -178,7 +176,12 @@ def _encoded(key: str) -> bytes:
 
 def _decoded(key: object) -> str:
     """The text of a stored key; a damaged one is shown as well as it can be."""
-    return key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else repr(key)
+    if not isinstance(key, bytes):
+        return repr(key)
+    try:
+        return key.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return key.decode("utf-8", "backslashreplace")
 
 
 def _corrupt(exc: sqlite3.DatabaseError) -> bool:

@@ -8,6 +8,7 @@ secretfs, ``user_version`` which schema it has.
 import os
 import sqlite3
 import stat
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,13 @@ APPLICATION_ID: Final = 0x5346_5331  # "SFS1"
 SCHEMA: Final = 1
 BUSY_SECONDS: Final = 5  # another process of a control that is being replaced is done within this
 
+_PRAGMAS: Final = (
+    "synchronous = FULL",
+    "secure_delete = ON",
+    "cell_size_check = ON",
+    "trusted_schema = OFF",
+    "temp_store = MEMORY",
+)
 _TABLES: Final = (
     """CREATE TABLE record (
         id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, rev INTEGER NOT NULL,
@@ -42,15 +50,15 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     Raises: SetupError, StoreVersionError, sqlite3.Error.
     """
     _private_file(path)
-    writer = _connected(path)
-    try:
+    with ExitStack() as undo:
+        writer = undo.enter_context(closing(_connected(path)))
+        _set_up(writer)
         _prepare(writer, path)
         _repair_index(writer)
-        reader = _connected(path)
-    except BaseException:
-        writer.close()
-        raise
-    reader.execute("PRAGMA query_only = ON")
+        reader = undo.enter_context(closing(_connected(path)))
+        _set_up(reader)
+        reader.execute("PRAGMA query_only = ON")
+        undo.pop_all()
     return writer, reader
 
 
@@ -80,23 +88,19 @@ def _connected(path: Path) -> sqlite3.Connection:
         check_same_thread=False,  # each is used by one thread at a time, not always the same
     )
     db.text_factory = bytes  # a damaged row may claim to be text of any bytes
-    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "temp_store = MEMORY"):
-        db.execute(f"PRAGMA {pragma}")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA secure_delete = ON")
     return db
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    for pragma in _PRAGMAS:
+        db.execute(f"PRAGMA {pragma}")
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Refuse a file that is no store, or a newer one's, before anything is changed; set up an empty one."""
-    try:
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-    except sqlite3.DatabaseError as exc:
-        if exc.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            raise StoreVersionError(f"{str(path)!r} is no secretfs store") from None
-        raise
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     fresh = not tables and not application and not version
     if not fresh and application != APPLICATION_ID:
         raise StoreVersionError(f"{str(path)!r} is no secretfs store")

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from secretfs.errors import StoreError, StoreFullError
+from secretfs.errors import StoreError, StoreFullError, StoreVersionError
 from secretfs.store import rows, schema
 from secretfs.store.base import MAX_OPS, Changes, Compacted, Conflict, Del, Guard, Item, Listing, Op
 
@@ -123,7 +123,9 @@ def _store_error(path: Path, exc: sqlite3.Error) -> StoreError:
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not _room(path)):
         return StoreFullError(f"the disk of store {str(path)!r} is full: nothing was changed")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreVersionError(f"{str(path)!r} is no secretfs store")
+    if code == sqlite3.SQLITE_CORRUPT:
         return StoreError(f"store {str(path)!r} is damaged: {exc}")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(f"store {str(path)!r} is in use by another process")
