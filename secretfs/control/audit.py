@@ -1,6 +1,8 @@
-"""Who did what. Rule: a record is an operation of the same commit as the act, so there is never one without the other.
+"""Who did what. Rule: a record is an operation of the same commit as the act, so there is never one without
+the other.
 
-A record names things and holds no value. Its key is the time in nanoseconds, so records sort by when they were written.
+A record names things and holds no value. Its key is the time in nanoseconds, so records sort by when they
+were written.
 """
 
 from collections.abc import Mapping
@@ -27,7 +29,9 @@ class Caller:
 
 
 class AuditRecord(msgspec.Struct, frozen=True):
-    """One act. ``action`` is what a person would type: ``secret create``, ``service update``, ``task attach``."""
+    """One act. ``action`` is what a person would type: ``secret create``, ``service update``, ``task
+    attach``.
+    """
 
     time_ns: int
     action: str

@@ -1,6 +1,8 @@
-"""What control says on stderr: one JSON object per line. Rule: names, ids, numbers and the texts of errors; never a value.
+"""What control says on stderr: one JSON object per line. Rule: names, ids, numbers and the texts of errors;
+never a value.
 
-A line that cannot be written (a closed pipe, a full disk) is lost and nothing else: no task may miss its secrets for a log.
+A line that cannot be written (a closed pipe, a full disk) is lost and nothing else: no task may miss its
+secrets for a log.
 """
 
 import contextlib

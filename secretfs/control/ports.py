@@ -1,4 +1,5 @@
-"""What control needs of the other two processes: the fs process behind a link, the supervisor behind a broker.
+"""What control needs of the other two processes: the fs process behind a link, the supervisor behind a
+broker.
 
 Two implementations each: over the sockets, and the ones of the tests that keep trees in a dict.
 """
@@ -29,11 +30,15 @@ class FileSystem(Protocol):
         """
 
     async def drop_tree(self, task: TaskId) -> None:
-        """Take the tree away, if there is one; returns when it is flushed and wiped. Raises: UnavailableError."""
+        """Take the tree away, if there is one; returns when it is flushed and wiped. Raises:
+        UnavailableError.
+        """
 
 
 class Processes(Protocol):
     """What root can see of processes."""
 
     async def members(self, mnt_ns: int) -> list[int]:
-        """Pidfds of all processes in that mount namespace; the caller closes them. Raises: UnavailableError."""
+        """Pidfds of all processes in that mount namespace; the caller closes them. Raises:
+        UnavailableError.
+        """

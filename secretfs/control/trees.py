@@ -1,7 +1,8 @@
-"""The trees that this node should show, and their way to fs. Rule: the store decides; a tree is always computed anew from it.
+"""The trees that this node should show, and their way to fs. Rule: the store decides; a tree is always
+computed anew from it.
 
-So two changes that overlap cannot leave an old tree behind: whichever is last has read both. A task that has ended is marked here
-first, and nothing that reads its record a moment too late shows it again.
+So two changes that overlap cannot leave an old tree behind: whichever is last has read both. A task that has
+ended is marked here first, and nothing that reads its record a moment too late shows it again.
 """
 
 from collections import defaultdict
@@ -29,7 +30,9 @@ RETRY_SECONDS: Final = 1.0  # between two attempts to show a tree that fs did no
 
 
 class Trees:
-    """The desired trees of all tasks. ``load`` before fs is asked for anything: what is not here gets flushed there."""
+    """The desired trees of all tasks. ``load`` before fs is asked for anything: what is not here gets
+    flushed there.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -44,12 +47,16 @@ class Trees:
         return dict(self._desired)
 
     async def load(self) -> None:
-        """Compute the trees of all tasks in the store, whether they still live or not: they are not told apart here."""
+        """Compute the trees of all tasks in the store, whether they still live or not: they are not told
+        apart here.
+        """
         for found in await every(self._store, TASKS):
             self._desired[found.value.id] = await self._computed(found.value)
 
     async def show(self, fs: FileSystem, task_id: TaskId) -> Tree:
-        """Bring the task's tree in fs to what the store says now. Raises: UnavailableError, ArenaFullError, UnsealError."""
+        """Bring the task's tree in fs to what the store says now. Raises: UnavailableError,
+        ArenaFullError, UnsealError.
+        """
         async with self._locks[task_id]:
             found = await by_id(self._store, TASKS, task_id)
             if found is None or task_id in self._ended:
@@ -61,7 +68,9 @@ class Trees:
             return tree
 
     async def end(self, fs: FileSystem, task_id: TaskId) -> None:
-        """Flush the task's tree, and never show it again. When fs is away it flushes what it is not asked for on its return."""
+        """Flush the task's tree, and never show it again. When fs is away it flushes what it is not asked
+        for on its return.
+        """
         self._ended.add(task_id)
         async with self._locks[task_id]:
             self._desired.pop(task_id, None)

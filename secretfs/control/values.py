@@ -1,6 +1,8 @@
-"""Values on their way into the store and, still sealed, on their way to fs. Rule: control sees plaintext only while it is created.
+"""Values on their way into the store and, still sealed, on their way to fs. Rule: control sees plaintext only
+while it is created.
 
-The one exception is Docker's "update with equal data is allowed", which opens the stored value into a buffer that is wiped.
+The one exception is Docker's "update with equal data is allowed", which opens the stored value into a buffer
+that is wiped.
 """
 
 import hmac

@@ -1,6 +1,7 @@
 """A request and a response as the handlers see them: no socket, no h11.
 
-Rule: the body is a bytearray that the server wipes when the handler has returned; whoever keeps a part of it copies it.
+Rule: the body is a bytearray that the server wipes when the handler has returned; whoever keeps a part of it
+copies it.
 """
 
 import urllib.parse
@@ -19,7 +20,9 @@ _ENCODER = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, whole. Header names are lower case; a query key that is given twice has its first value."""
+    """One request, whole. Header names are lower case; a query key that is given twice has its first
+    value.
+    """
 
     method: str
     path: str

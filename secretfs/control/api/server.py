@@ -1,10 +1,12 @@
 """HTTP/1.1 on a unix socket: h11 for the heads, trio for the time.
 
 Rules:
-1. Whatever a client does or leaves undone ends within a deadline and costs one slot of a bounded number: head, body and send each
-   have their time, a body and a head their size. Nothing of it ends the server (cluster.md, "HTTP on trio": other servers do).
-2. A body goes from the socket straight into the one bytearray that is wiped after the handler: the head is looked at with MSG_PEEK
-   and taken without a byte of the body. Only a chunked body (no Docker client sends one) passes through h11.
+1. Whatever a client does or leaves undone ends within a deadline and costs one slot of a bounded number:
+   head, body and send each have their time, a body and a head their size. Nothing of it ends the server
+   (cluster.md, "HTTP on trio": other servers do).
+2. A body goes from the socket straight into the one bytearray that is wiped after the handler: the head is
+   looked at with MSG_PEEK and taken without a byte of the body. Only a chunked body (no Docker client sends
+   one) passes through h11.
 3. When all slots are taken, the connection that has been idle longest makes room.
 """
 
@@ -59,9 +61,11 @@ async def serve(
     limits: Limits = DEFAULT_LIMITS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer until stop is set; then take no more, let what is in hand end within limits.stop_seconds, and return.
+    """Answer until stop is set; then take no more, let what is in hand end within limits.stop_seconds, and
+    return.
 
-    The listening socket stays the caller's to close. What the handler raises ends the server: it has to answer every refusal itself.
+    The listening socket stays the caller's to close. What the handler raises ends the server: it has to
+    answer every refusal itself.
     """
     server = _Server(handler, limits)
     listener.setblocking(False)

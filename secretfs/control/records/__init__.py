@@ -1,4 +1,5 @@
-"""What is stored where: one module per noun. Rule: keys are made here and nowhere else; values are never below a listed prefix.
+"""What is stored where: one module per noun. Rule: keys are made here and nowhere else; values are never
+below a listed prefix.
 
 ============================  ============================================
 ``secret/ID`` ``config/ID``   the object without its value

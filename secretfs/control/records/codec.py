@@ -1,4 +1,6 @@
-"""Records as JSON. Rule: a record that cannot be read is a CorruptRecordError that names its key, and nothing of it is served."""
+"""Records as JSON. Rule: a record that cannot be read is a CorruptRecordError that names its key, and
+nothing of it is served.
+"""
 
 from typing import TypeVar
 

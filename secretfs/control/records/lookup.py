@@ -1,4 +1,5 @@
-"""How an object is found. Rule (Docker's): the full id, then the exact name without regard to case, then an id prefix.
+"""How an object is found. Rule (Docker's): the full id, then the exact name without regard to case, then an
+id prefix.
 
 A damaged record is an error for who asks for it, and is left out of a list and named in the log.
 """
@@ -26,9 +27,11 @@ class Noun(Generic[T]):
     type: type[T]
 
     def key(self, object_id: str) -> str:
+        """Where the object of that id is; with no id, the prefix of all."""
         return f"{self.word}/{object_id}"
 
     def name_key(self, name: str) -> str:
+        """Where the id of that name is."""
         return f"name/{self.word}/{folded(name)}"
 
 

@@ -1,6 +1,7 @@
 """Secrets and configs: the object, its sealed versions, and who uses it.
 
-``refs/ID`` is written by whatever begins or ends a use, and guarded by removal: of a grant and a removal that race, one
+``refs/ID`` is written by whatever begins or ends a use, and guarded by removal: of a grant and a removal that
+race, one
 conflicts, so there is never a grant of what is gone nor a removal of what is granted.
 """
 
@@ -17,7 +18,9 @@ OBJECTS: Final = {kind: Noun(kind.value, Secret) for kind in Kind}
 
 
 class Refs(msgspec.Struct, frozen=True):
-    """Who uses an object: services by their current spec, tasks by ad-hoc grants; in the order in which they began to."""
+    """Who uses an object: services by their current spec, tasks by ad-hoc grants; in the order in which
+    they began to.
+    """
 
     services: tuple[ServiceId, ...] = ()
     tasks: tuple[TaskId, ...] = ()

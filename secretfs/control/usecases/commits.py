@@ -1,4 +1,5 @@
-"""How a rule becomes a commit. Rule: read, decide, commit under guards on what was read; when a guard fails, begin again.
+"""How a rule becomes a commit. Rule: read, decide, commit under guards on what was read; when a guard fails,
+begin again.
 
 The act and its audit record are one commit. Nobody waits for a lock, and every rule holds under any race.
 """
@@ -33,7 +34,9 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T]):
-    """A decided change: what must still hold, what is to be written, what it is called, and what it results in."""
+    """A decided change: what must still hold, what is to be written, what it is called, and what it
+    results in.
+    """
 
     guards: Sequence[Guard]
     ops: Sequence[Op]

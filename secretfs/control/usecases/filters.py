@@ -1,6 +1,8 @@
-"""Which objects a list shows. Rule (Docker's): names and ids are alternatives to each other, labels must all be there.
+"""Which objects a list shows. Rule (Docker's): names and ids are alternatives to each other, labels must all
+be there.
 
-``name`` and ``id`` are prefixes, ``names`` is a whole name; names are compared without regard to case. ``label=k`` and ``label=k=``
+``name`` and ``id`` are prefixes, ``names`` is a whole name; names are compared without regard to case.
+``label=k`` and ``label=k=``
 ask for the key, ``label=k=v`` for the pair.
 """
 

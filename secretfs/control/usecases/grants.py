@@ -1,4 +1,6 @@
-"""From what was asked for to a grant that holds: the object exists, owner and group are numbers of this host."""
+"""From what was asked for to a grant that holds: the object exists, owner and group are numbers of this
+host.
+"""
 
 import grp
 import pwd
@@ -51,7 +53,9 @@ async def group_id(text: str) -> int:
 
 
 async def referenced(store: Store, references: Iterable[Reference]) -> Resolved:
-    """Docker's references as grants. Raises: InvalidGrantError when id and name are not those of one object."""
+    """Docker's references as grants. Raises: InvalidGrantError when id and name are not those of one
+    object.
+    """
     grants, found = [], []
     for reference in references:
         target = parse_target(reference.target, reference.kind)
@@ -65,7 +69,9 @@ async def referenced(store: Store, references: Iterable[Reference]) -> Resolved:
 
 
 async def requested(store: Store, requests: Iterable[GrantRequest]) -> Resolved:
-    """What was typed, as grants. Raises: InvalidGrantError, for a missing object with Docker's text; NotFoundError for a version."""
+    """What was typed, as grants. Raises: InvalidGrantError, for a missing object with Docker's text;
+    NotFoundError for a version.
+    """
     grants, found = [], []
     for request in requests:
         secret = await _named(store, request)

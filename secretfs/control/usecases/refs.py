@@ -1,4 +1,5 @@
-"""Who uses an object. Rule: a use that begins is guarded by the object, one that begins or ends by the object's refs.
+"""Who uses an object. Rule: a use that begins is guarded by the object, one that begins or ends by the
+object's refs.
 
 So a removal, which is guarded by both, never races past a grant.
 """
@@ -15,7 +16,9 @@ from secretfs.store.base import Del, Guard, Op, Put, Store
 
 
 async def refs_of(store: Store, object_id: ObjectId) -> Found[Refs]:
-    """Who uses the object, and the revision for a guard (0: there is no record). Raises: CorruptRecordError."""
+    """Who uses the object, and the revision for a guard (0: there is no record). Raises:
+    CorruptRecordError.
+    """
     item = await store.get(refs_key(object_id))
     return Found(Refs(), 0) if item is None else Found(decode(item, Refs), item.rev)
 
@@ -39,7 +42,7 @@ async def service_uses(
 async def task_uses(
     store: Store, task: TaskId, objects: Iterable[ObjectId], *, begin: bool
 ) -> tuple[list[Guard], list[Op]]:
-    """What to commit when an ad-hoc task begins or ends to use these objects."""
+    """What to commit when a task begins or ends to use these objects by ad-hoc grants."""
     guards: list[Guard] = []
     ops: list[Op] = []
     for object_id in sorted(set(objects)):

@@ -1,4 +1,6 @@
-"""Secrets and configs: create, look at, label, remove. Rule: a value comes in here once and goes nowhere but into its seal."""
+"""Secrets and configs: create, look at, label, remove. Rule: a value comes in here once and goes nowhere
+but into its seal.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -56,7 +58,8 @@ class Secrets:
     async def create(self, caller: Caller, draft: Draft, value: Value) -> ObjectId:
         """Keep the value under a name; the caller wipes its buffer afterwards.
 
-        Raises: InvalidArgumentError, AlreadyExistsError, PluginNotFoundError, UnimplementedError, StoreFullError.
+        Raises: InvalidArgumentError, AlreadyExistsError, PluginNotFoundError, UnimplementedError,
+        StoreFullError.
         """
         _check_drivers(draft)
         name = parse_object_name(draft.kind, draft.name)
@@ -81,13 +84,14 @@ class Secrets:
         """The one that is meant. Raises: NotFoundError, AmbiguousError, CorruptRecordError."""
         return await find(self._store, OBJECTS[kind], reference)
 
-    async def list(self, kind: Kind, filters: Filters) -> list[Found[Secret]]:
+    async def listed(self, kind: Kind, filters: Filters) -> list[Found[Secret]]:
         """Those that the filters let through. Raises: BadRequestError, for a filter that there is not."""
         check_keys(filters, FILTERS[kind])
         return [found for found in await every(self._store, OBJECTS[kind]) if _wanted(filters, found.value)]
 
     async def update_labels(self, caller: Caller, reference: str, rev: int, draft: Draft, value: Value) -> None:
-        """Replace the labels of the object as of revision rev. Name and value must be absent or what they are.
+        """Replace the labels of the object as of revision rev. Name and value must be absent or what they
+        are.
 
         Raises: OutOfSequenceError, InvalidArgumentError, and as inspect.
         """

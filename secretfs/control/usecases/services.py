@@ -1,6 +1,8 @@
-"""Services: a named set of grants, and Docker's spec around it. Rule: an update is answered when running tasks show it.
+"""Services: a named set of grants, and Docker's spec around it. Rule: an update is answered when running
+tasks show it.
 
-The store is the truth: a task that does not show the new grants within UPDATE_SECONDS becomes a warning, and is brought there later.
+The store is the truth: a task that does not show the new grants within UPDATE_SECONDS becomes a warning, and
+is brought there later.
 """
 
 from collections.abc import Mapping
@@ -75,7 +77,7 @@ class Services:
         """The one that is meant. Raises: NotFoundError, AmbiguousError, CorruptRecordError."""
         return await find(self._store, SERVICES, reference)
 
-    async def list(self) -> list[Found[Service]]:
+    async def listed(self) -> list[Found[Service]]:
         """All of them."""
         return await every(self._store, SERVICES)
 
@@ -126,8 +128,7 @@ class Services:
             return Change([*guards, Guard(key, found.rev)], ops, _act("rm", service), service.id)
 
         service_id = await self._commits.change(caller, decide)
-        for task in await self._tasks.of_service(service_id):
-            await self._tasks.detach(task.id, "its service was removed", caller=caller)
+        await self._tasks.detach_service(service_id, caller)
 
     async def _of_revision(self, reference: str, rev: int) -> Found[Service]:
         found = await find(self._store, SERVICES, reference)
@@ -158,7 +159,9 @@ class Services:
         return Change(guards, [*ops, Put(key, encode(new))], _act("update", new), old.id)
 
     async def _show(self, service_id: ServiceId) -> list[str]:
-        """Bring all tasks of the service there, at once; what is not done in time is done later, with a warning."""
+        """Bring all tasks of the service there, at once; what is not done in time is done later, with a
+        warning.
+        """
         waiting: dict[TaskId, str] = {}
 
         async def show(task_id: TaskId) -> None:

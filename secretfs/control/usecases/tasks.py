@@ -1,8 +1,10 @@
-"""Tasks: attach, run, detach. Rule: a task's record is there before its tree is, and goes after its tree has gone.
+"""Tasks: attach, run, detach. Rule: a task's record is there before its tree is, and goes after its tree has
+gone.
 
 Whatever ends in between, the next start of control finds a record and finishes the job.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,9 +66,11 @@ class Tasks:
         self._fs = fs
 
     async def attach(self, caller: Caller, request: AttachRequest, leader: Leader) -> Attached:
-        """Begin a task: its record and its tree are there when this returns; nothing of it is there when it raises.
+        """Begin a task: its record and its tree are there when this returns; nothing of it is there when it
+        raises.
 
-        Raises: InvalidGrantError, NotFoundError, AmbiguousError, CorruptRecordError, ArenaFullError, UnsealError, UnavailableError.
+        Raises: InvalidGrantError, NotFoundError, AmbiguousError, CorruptRecordError, ArenaFullError,
+        UnsealError, UnavailableError.
         """
         task_id = TaskId(self._commits.new_id())
         task, grants = await self._commits.change(caller, lambda: self._begun(task_id, caller, request, leader))
@@ -78,7 +82,9 @@ class Tasks:
         return Attached(task, tree, {(grant.kind, grant.target): grant.object_name for grant in grants})
 
     async def running(self, task_id: TaskId, mnt_ns: int) -> None:
-        """Its program is about to start, in this mount namespace. Raises: NotFoundError, PreconditionError."""
+        """Its program is about to start, in this mount namespace. Raises: NotFoundError,
+        PreconditionError.
+        """
 
         async def decide() -> Change[None]:
             found = await self._get(task_id)
@@ -100,23 +106,34 @@ class Tasks:
         """
         await self._trees.end(self._fs, task_id)
         who = caller or Caller(uid=os.getuid(), gid=os.getgid(), pid=os.getpid())
-        try:
+        with contextlib.suppress(NotFoundError):
             await self._commits.change(who, lambda: self._gone(task_id, reason, event))
-        except NotFoundError:
-            pass
         self._trees.forget(task_id)
+
+    async def detach_service(self, service_id: ServiceId, caller: Caller) -> None:
+        """End all tasks of a service that was removed. Raises: StoreError, when all trees are flushed even
+        so.
+        """
+        failures: list[SecretfsError] = []
+        for task in await self.of_service(service_id):
+            try:
+                await self.detach(task.id, "its service was removed", caller=caller)
+            except SecretfsError as exc:
+                failures.append(exc)
+        if failures:
+            raise failures[0]
 
     async def find(self, reference: str) -> Task:
         """The task of that id or unique prefix. Raises: NotFoundError, AmbiguousError, CorruptRecordError."""
         return (await find(self._store, TASKS, reference)).value
 
-    async def list(self) -> list[Found[Task]]:
+    async def listed(self) -> list[Found[Task]]:
         """All tasks, oldest first."""
         return sorted(await every(self._store, TASKS), key=lambda found: (found.value.since_ns, found.value.id))
 
     async def of_service(self, service_id: ServiceId) -> list[Task]:
         """The tasks of one service."""
-        return [found.value for found in await self.list() if found.value.service_id == service_id]
+        return [found.value for found in await self.listed() if found.value.service_id == service_id]
 
     async def shown(self) -> list[Shown]:
         """All tasks with the files they show."""
@@ -124,11 +141,13 @@ class Tasks:
         trees = self._trees.desired()
         return [
             Shown(found.value, _files(found.value, services, trees.get(found.value.id, {})))
-            for found in await self.list()
+            for found in await self.listed()
         ]
 
     async def refresh(self, task_id: TaskId) -> None:
-        """Bring a task's tree to what the store says. Raises: UnavailableError, ArenaFullError, UnsealError."""
+        """Bring a task's tree to what the store says. Raises: UnavailableError, ArenaFullError,
+        UnsealError.
+        """
         await self._trees.show(self._fs, task_id)
 
     async def _begun(

@@ -1,0 +1,95 @@
+"""Go's base64 inside a JSON string, decoded into a buffer that can be wiped. Rule: no str and no whole copy
+of a value is made.
+
+Standard alphabet, padded; line ends are skipped as in Go. Pieces of a few kilobytes pass through bytes
+objects, which cannot be wiped here: the daemon's allocator overwrites what is freed (DESIGN section 5,
+"Process hygiene").
+"""
+
+import binascii
+import re
+
+from secretfs.control.api.http import wipe
+from secretfs.errors import BadRequestError
+
+_PIECE = 4096  # characters; a multiple of 4
+_ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_PLAIN = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+_SKIPPED = b"\r\n"
+_QUANTUM = 4
+_PADDING = ord("=")
+
+
+def decoded_string(raw: memoryview) -> bytearray:
+    """The bytes that the JSON string (with its quotes) holds in base64; the caller wipes them.
+
+    Raises: BadRequestError.
+    """
+    text = bytearray(raw[1:-1])
+    try:
+        if b"\\" in text:
+            _unescape(text)
+        if _PLAIN.fullmatch(text):
+            return _decoded(text)
+        _check(text)
+        joined = text.translate(None, _SKIPPED)
+        try:
+            return _decoded(joined)
+        finally:
+            wipe(joined)
+    finally:
+        wipe(text)
+
+
+def _decoded(text: bytearray) -> bytearray:
+    value = bytearray(len(text) // _QUANTUM * 3 - text[-2:].count(_PADDING))
+    at = 0
+    with memoryview(text) as view:
+        for start in range(0, len(text), _PIECE):
+            piece = binascii.a2b_base64(view[start : start + _PIECE])
+            value[at : at + len(piece)] = piece
+            at += len(piece)
+    return value
+
+
+def _unescape(text: bytearray) -> None:
+    """Undo JSON's escapes in place; one that stands for no character of base64 becomes one that is none."""
+    at = kept = 0
+    while at < len(text):
+        match = _ESCAPE.match(text, at)
+        text[kept] = text[at] if match is None else _meant(match)
+        at = at + 1 if match is None else match.end()
+        kept += 1
+    text[kept:] = bytes(len(text) - kept)
+    del text[kept:]
+
+
+def _meant(match: re.Match[bytes]) -> int:
+    if match[1] is not None:
+        code = int(match[1], 16)
+        return code if code < 0x80 else 0
+    return {b"/": ord("/"), b"n": ord("\n"), b"r": ord("\r")}.get(match[2], 0)
+
+
+def _check(text: bytearray) -> None:
+    """Refuse what Go refuses, naming the same byte (encoding/base64, decodeQuantum)."""
+    quantum, padding, start = 0, 0, 0
+    for at, char in enumerate(text):
+        if char in _SKIPPED:
+            continue
+        if quantum == _QUANTUM:
+            quantum, start = 0, at
+            if padding:
+                raise _illegal(at)
+        if char == _PADDING and quantum >= 2:
+            padding += 1
+        elif char not in _ALPHABET or padding:
+            raise _illegal(at)
+        quantum += 1
+    if quantum not in (0, _QUANTUM):
+        raise _illegal(len(text) if padding else start)
+
+
+def _illegal(at: int) -> BadRequestError:
+    return BadRequestError(f"invalid JSON: illegal base64 data at input byte {at}")

@@ -1,0 +1,55 @@
+"""What Docker's clients put behind the ``?``: filters in two shapes, and the version of an update."""
+
+import msgspec
+
+from secretfs.control.api.http import Request
+from secretfs.control.usecases.filters import Filters
+from secretfs.errors import BadRequestError
+
+_MAX_VERSION = 2**64 - 1  # strconv.ParseUint(text, 10, 64)
+
+
+def filters_of(request: Request) -> Filters:
+    """``{"name":{"x":true}}`` of the docker CLI, ``{"name":["x"]}`` of docker-py. Raises: BadRequestError."""
+    text = request.query.get("filters", "")
+    if not text:
+        return {}
+    try:
+        shape = msgspec.json.decode(text, type=dict[str, dict[str, bool] | list[str]])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise BadRequestError(f"invalid filter: {text[:200]!r} is not a map of lists or of sets") from None
+    return {
+        key: tuple(values) if isinstance(values, list) else tuple(value for value, on in values.items() if on)
+        for key, values in shape.items()
+    }
+
+
+def object_version(request: Request, word: str) -> int:
+    """The version of a secret or config update. Raises: BadRequestError, with Docker's text."""
+    version = _unsigned(request.query.get("version", ""))
+    if version is None:
+        raise BadRequestError(f"invalid {word} version")
+    return version
+
+
+def service_version(request: Request) -> int:
+    """The version of a service update. Raises: BadRequestError, with Docker's text."""
+    text = request.query.get("version", "")
+    version = _unsigned(text)
+    if version is None:
+        raise BadRequestError(
+            f"invalid service version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        )
+    return version
+
+
+def flag(request: Request, key: str) -> bool:
+    """As Docker reads a boolean: anything but these words is true."""
+    return request.query.get(key, "").strip().lower() not in ("", "0", "no", "false", "none")
+
+
+def _unsigned(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(_MAX_VERSION)):
+        return None
+    number = int(text)
+    return number if number <= _MAX_VERSION else None

@@ -1,0 +1,112 @@
+"""``/secrets`` (and, by kind, ``/configs``). Rule: the value in a body is decoded into one buffer, and
+that is wiped.
+"""
+
+from http import HTTPStatus
+
+import msgspec
+
+from secretfs.control.api.docker.base64 import decoded_string
+from secretfs.control.api.docker.json import Json, canonical, decoded, labels_of, mismatch, raw_fields, text_of
+from secretfs.control.api.docker.query import filters_of, object_version
+from secretfs.control.api.http import Request, Response, json_response, wipe
+from secretfs.control.api.router import Routes
+from secretfs.control.api.times import rfc3339
+from secretfs.control.records.lookup import Found
+from secretfs.control.usecases.secrets import Draft, Secrets
+from secretfs.core.names import Kind
+from secretfs.core.secret import Driver, Secret
+
+_NAMES = ("Name", "Labels", "Driver", "Templating")
+
+
+class SecretRoutes:
+    """The routes of one kind of object."""
+
+    def __init__(self, kind: Kind, secrets: Secrets) -> None:
+        self._kind = kind
+        self._secrets = secrets
+        self._spec = f"{kind.value.capitalize()}Spec"
+
+    def routes(self) -> Routes:
+        """Where they are."""
+        base = f"/{self._kind.value}s"
+        return {
+            ("POST", f"{base}/create"): self._create,
+            ("GET", base): self._list,
+            ("GET", f"{base}/{{}}"): self._inspect,
+            ("DELETE", f"{base}/{{}}"): self._remove,
+            ("POST", f"{base}/{{}}/update"): self._update,
+        }
+
+    async def _create(self, request: Request, _: str) -> Response:
+        draft, value = self._parsed(request)
+        try:
+            object_id = await self._secrets.create(request.peer, draft, value)
+        finally:
+            wipe(value)
+        return json_response({"ID": object_id}, HTTPStatus.CREATED)
+
+    async def _list(self, request: Request, _: str) -> Response:
+        found = await self._secrets.listed(self._kind, filters_of(request))
+        return json_response([_shown(secret) for secret in found])
+
+    async def _inspect(self, _: Request, reference: str) -> Response:
+        return json_response(_shown(await self._secrets.inspect(self._kind, reference)))
+
+    async def _remove(self, request: Request, reference: str) -> Response:
+        await self._secrets.remove(request.peer, self._kind, reference)
+        return Response(HTTPStatus.NO_CONTENT)
+
+    async def _update(self, request: Request, reference: str) -> Response:
+        rev = object_version(request, self._kind.value)
+        draft, value = self._parsed(request)
+        try:
+            await self._secrets.update_labels(request.peer, reference, rev, draft, value)
+        finally:
+            wipe(value)
+        return Response(HTTPStatus.OK)
+
+    def _parsed(self, request: Request) -> tuple[Draft, bytearray]:
+        """The spec and its value; the caller wipes the value."""
+        raw = raw_fields(request)
+        data = raw.pop("data", None)
+        spec = canonical({key: decoded(raw[key.lower()]) for key in _NAMES if key.lower() in raw}, _NAMES, self._spec)
+        draft = Draft(
+            self._kind,
+            text_of(spec, "Name", self._spec),
+            labels_of(spec, "Labels", self._spec),
+            self._driver(spec, "Driver"),
+            self._driver(spec, "Templating"),
+        )
+        return draft, self._value(data)
+
+    def _value(self, raw: msgspec.Raw | None) -> bytearray:
+        if raw is None:
+            return bytearray()
+        view = memoryview(raw)
+        first = bytes(view[:1])
+        if first == b'"':
+            return decoded_string(view)
+        if first == b"n":
+            return bytearray()
+        kind = {b"[": [], b"{": {}, b"t": True, b"f": False}.get(first, 0)
+        raise mismatch(kind, f"{self._spec}.Data", "[]uint8")
+
+    def _driver(self, spec: Json, key: str) -> Driver | None:
+        if spec.get(key) is None:
+            return None
+        fields = canonical(spec[key], ("Name", "Options"), f"{self._spec}.{key}")
+        return Driver(text_of(fields, "Name", "Driver"), labels_of(fields, "Options", "Driver"))
+
+
+def _shown(found: Found[Secret]) -> dict[str, object]:
+    """The object as Docker's clients get it: never with its value."""
+    secret = found.value
+    return {
+        "ID": secret.id,
+        "Version": {"Index": found.rev},
+        "CreatedAt": rfc3339(secret.created_at_ns),
+        "UpdatedAt": rfc3339(secret.updated_at_ns),
+        "Spec": {"Name": secret.name, "Labels": secret.labels},
+    }

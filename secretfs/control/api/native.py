@@ -1,0 +1,84 @@
+"""``/secretfs/v1/…``: what Docker's API has not. Made for secretfs's own command line; fields are Docker's
+style.
+"""
+
+from http import HTTPStatus
+
+from secretfs.control import audit
+from secretfs.control.api.http import Request, Response, json_response
+from secretfs.control.api.router import Routes
+from secretfs.control.api.times import rfc3339
+from secretfs.control.audit import AuditRecord
+from secretfs.control.usecases.tasks import Shown, Tasks
+from secretfs.core.grant import Grant
+from secretfs.core.plan import Entry
+from secretfs.store.base import Store
+
+BASE = "/secretfs/v1"
+
+
+class NativeRoutes:
+    """The routes of tasks and of the audit."""
+
+    def __init__(self, store: Store, tasks: Tasks) -> None:
+        self._store = store
+        self._tasks = tasks
+
+    def routes(self) -> Routes:
+        """Where they are."""
+        return {
+            ("GET", f"{BASE}/tasks"): self._list,
+            ("DELETE", f"{BASE}/tasks/{{}}"): self._detach,
+            ("GET", f"{BASE}/audit"): self._audit,
+        }
+
+    async def _list(self, _: Request, __: str) -> Response:
+        return json_response([_task(shown) for shown in await self._tasks.shown()])
+
+    async def _detach(self, request: Request, reference: str) -> Response:
+        task = await self._tasks.find(reference)
+        await self._tasks.detach(task.id, "detached by hand", caller=request.peer)
+        return Response(HTTPStatus.NO_CONTENT)
+
+    async def _audit(self, _: Request, __: str) -> Response:
+        return json_response([_record(record) for record in await audit.records(self._store)])
+
+
+def _task(shown: Shown) -> dict[str, object]:
+    task = shown.task
+    return {
+        "ID": task.id,
+        "Service": task.service_name,
+        "ServiceID": task.service_id or "",
+        "PID": task.leader.pid if task.leader else 0,
+        "Since": rfc3339(task.since_ns),
+        "State": task.state.value,
+        "TargetDir": task.target_dir,
+        "Grants": [_grant(grant, entry) for grant, entry in shown.files],
+    }
+
+
+def _grant(grant: Grant, entry: Entry) -> dict[str, object]:
+    return {
+        "Kind": grant.kind.value,
+        "Name": grant.object_name,
+        "ID": grant.object_id,
+        "Version": entry.content.number,
+        "Target": entry.target,
+        "UID": entry.uid,
+        "GID": entry.gid,
+        "Mode": grant.mode,
+    }
+
+
+def _record(record: AuditRecord) -> dict[str, object]:
+    return {
+        "Time": rfc3339(record.time_ns),
+        "Action": record.action,
+        "Kind": record.kind,
+        "ID": record.id,
+        "Name": record.name,
+        "UID": record.uid,
+        "PID": record.pid,
+        "Detail": record.detail,
+    }

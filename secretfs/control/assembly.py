@@ -1,0 +1,93 @@
+"""How the parts of control are put together. Rule: what is shown is known before fs is asked for anything.
+
+``assembled`` reads the store and gives what the link to fs needs; ``serve`` runs everything else until it is
+told to stop.
+"""
+
+import socket
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from secretfs.control import log
+from secretfs.control.api import server
+from secretfs.control.api.application import api
+from secretfs.control.frontends import attach
+from secretfs.control.ports import FileSystem, Processes
+from secretfs.control.reconcile import Reconciler
+from secretfs.control.trees import Trees
+from secretfs.control.usecases.commits import Commits
+from secretfs.control.usecases.tasks import Tasks
+from secretfs.control.values import Values
+from secretfs.crypto.keyring import Keyring
+from secretfs.store.base import Store
+
+FLUSH_SECONDS: Final = 3.0  # for all trees together when the daemon stops; it has to be gone within 5
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """``values.sealed`` and ``trees.desired`` are what FsLink is made with."""
+
+    store: Store
+    cluster_id: str
+    values: Values
+    trees: Trees
+
+
+class Broker(Processes, attach.Broker, Protocol):
+    """What the reconciler and the attach socket need of the supervisor."""
+
+
+async def assembled(*, store: Store, keyring: Keyring, cluster_id: str) -> Parts:
+    """The parts that come before fs, with all desired trees. Raises: StoreError."""
+    trees = Trees(store)
+    await trees.load()
+    return Parts(store, cluster_id, Values(store, keyring, cluster_id), trees)
+
+
+async def serve(
+    parts: Parts,
+    *,
+    broker: Broker,
+    fs_link: FileSystem,
+    api_listener: socket.socket,
+    attach_listener: socket.socket,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """API, attach socket and reconciler until stop is set; then nothing new, every tree flushed, the records
+    of tasks kept.
+
+    started() is called when all three answer. The listening sockets stay the caller's.
+    """
+    commits = Commits(parts.store)
+    tasks = Tasks(commits, parts.trees, fs_link)
+    handler = api(parts.store, parts.cluster_id, commits, parts.values, tasks)
+    async with trio.open_nursery() as nursery, trio.open_nursery() as frontends:
+        reconciler = Reconciler(parts.store, tasks, parts.trees, fs_link, broker)
+        await frontends.start(reconciler.run)
+        await frontends.start(attach.serve, attach_listener, tasks, broker)
+        await nursery.start(_api, api_listener, handler, stop)
+        task_status.started()
+        await stop.wait()
+        frontends.cancel_scope.cancel()
+    await _flush(parts.trees, fs_link)
+
+
+async def _api(
+    listener: socket.socket,
+    handler: server.Handler,
+    stop: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await server.serve(listener, handler, stop=stop, task_status=task_status)
+
+
+async def _flush(trees: Trees, fs_link: FileSystem) -> None:
+    with trio.move_on_after(FLUSH_SECONDS, shield=True) as scope:
+        await trees.end_all(fs_link)
+    if scope.cancelled_caught:
+        log.error("not every tree was flushed in time: the supervisor wipes the arena", seconds=FLUSH_SECONDS)
