@@ -41,17 +41,22 @@ def compact(value: object) -> str:
 
 
 def table(rows: Iterable[Sequence[str]]) -> None:
-    """Rows under each other, columns at least ten wide and three apart, as docker's; the first row is the
-    header.
-    """
-    kept = [list(row) for row in rows]
+    """Rows under each other, as ``laid_out`` does; the first row is the header."""
+    text(laid_out(rows))
+
+
+def laid_out(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as lines, their columns at least ten wide and three apart, as docker's."""
+    kept = [list(row) or [""] for row in rows]
     columns = max((len(row) for row in kept), default=0)
     widths = [
         max(_MINIMUM_WIDTH, *(len(row[at]) + _PADDING for row in kept if at < len(row) - 1), 0) for at in range(columns)
     ]
+    lines = []
     for row in kept:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        line("".join(cells) + (row[-1] if row else ""))
+        lines.append("".join(cells) + row[-1] + "\n")
+    return "".join(lines)
 
 
 def error(message: str, hints: Sequence[str] = ()) -> None:

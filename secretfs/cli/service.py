@@ -1,0 +1,298 @@
+"""``secretfs service``. Rule: the nouns, verbs and grant syntax of docker service, for a service that starts
+nothing.
+
+An update reads the service, changes what the flags name and nothing else, and posts it with the version
+that was read: of two at once, one is told so.
+"""
+
+import time
+from argparse import Namespace, _SubParsersAction
+from collections.abc import Iterable
+
+from secretfs.cli import answers, filters, output, times
+from secretfs.cli.client import Client, encoded, quoted
+from secretfs.cli.commands import add_inspect_flags, add_listing_flags, client_of, for_each
+from secretfs.cli.listing import Columns, Row, by_name, show
+from secretfs.cli.parser import CommandParser, add_commands, examples
+from secretfs.errors import InvalidArgumentError, OutOfSequenceError
+
+COLUMNS = Columns(
+    "*service.serviceContext",
+    {
+        "ID": "ID",
+        "Name": "NAME",
+        "Tasks": "TASKS",
+        "Secrets": "SECRETS",
+        "CreatedAt": "CREATED",
+        "UpdatedAt": "UPDATED",
+        "Labels": "LABELS",
+    },
+    ("ID", "Name", "Tasks", "Secrets", "UpdatedAt"),
+)
+
+_GRANT_HELP = "NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440"
+
+
+def register(commands: "_SubParsersAction[CommandParser]") -> None:
+    """Add ``service`` and its commands."""
+    noun = commands.add_parser(
+        "service",
+        help="grant secrets to services",
+        description="Grant secrets to services. A service is a named set of grants; tasks attach to it.",
+        epilog=examples("secretfs service create --secret my_secret web", "secretfs service ls"),
+    )
+    verbs = add_commands(noun)
+    _register_create(verbs)
+    _register_update(verbs)
+    _register_ls(verbs)
+    _register_inspect(verbs)
+    _register_ps(verbs)
+    _register_rm(verbs)
+
+
+def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
+    parser = verbs.add_parser(
+        "create",
+        help="create a service",
+        description="Create a service; print its id.",
+        epilog=examples(
+            "secretfs service create --secret my_secret web",
+            "secretfs service create --secret source=my_secret,target=db_password,uid=0,gid=0,mode=0400 db",
+        ),
+    )
+    parser.add_argument("--secret", action="append", default=[], metavar="SECRET", help=_GRANT_HELP)
+    parser.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="a label")
+    parser.add_argument("name", metavar="NAME", help="a DNS label, up to 63 characters")
+    parser.set_defaults(handler=create)
+
+
+def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
+    parser = verbs.add_parser(
+        "update",
+        help="change what a service is granted, also for its running tasks",
+        description="Change a service. When this returns, its running tasks have the new secrets and no other.\n"
+        "Removals come before additions, so both together replace a grant.",
+        epilog=examples(
+            "secretfs service update --secret-add my_secret web",
+            "secretfs service update --secret-rm my_secret web",
+        ),
+    )
+    for flag, metavar, text in (
+        ("--secret-add", "SECRET", _GRANT_HELP),
+        ("--secret-rm", "NAME", "take away all grants of this secret"),
+        ("--label-add", "KEY=VALUE", "add or change a label"),
+        ("--label-rm", "KEY", "remove a label"),
+    ):
+        parser.add_argument(flag, action="append", default=[], metavar=metavar, help=text)
+    parser.add_argument("service", metavar="SERVICE")
+    parser.set_defaults(handler=update)
+
+
+def _register_ls(verbs: "_SubParsersAction[CommandParser]") -> None:
+    parser = verbs.add_parser(
+        "ls",
+        aliases=["list"],
+        help="list services",
+        description="List services, with how many tasks are running and how many grants they have.\n"
+        "Placeholders: .ID .Name .Tasks .Secrets .CreatedAt .UpdatedAt .Labels .Label",
+        epilog=examples("secretfs service ls", "secretfs service ls --quiet --filter name=web"),
+    )
+    add_listing_flags(parser, filters="name=PREFIX, id=PREFIX, label=KEY or label=KEY=VALUE")
+    parser.set_defaults(handler=ls)
+
+
+def _register_inspect(verbs: "_SubParsersAction[CommandParser]") -> None:
+    parser = verbs.add_parser(
+        "inspect",
+        help="show all about services",
+        description="Show all about services. A service is named by its id, its name or the start of its id.",
+        epilog=examples("secretfs service inspect web", "secretfs service inspect --pretty web"),
+    )
+    add_inspect_flags(parser)
+    parser.add_argument("service", metavar="SERVICE", nargs="+")
+    parser.set_defaults(handler=inspect)
+
+
+def _register_ps(verbs: "_SubParsersAction[CommandParser]") -> None:
+    parser = verbs.add_parser(
+        "ps",
+        help="list the running tasks of services",
+        description="List the running tasks of services, with the version of each secret that they see.\n"
+        "Placeholders: .ID .Service .PID .State .Since .TargetDir .Secrets",
+        epilog=examples("secretfs service ps web", "secretfs service ps --quiet web"),
+    )
+    add_listing_flags(parser)
+    parser.add_argument("service", metavar="SERVICE", nargs="+")
+    parser.set_defaults(handler=ps)
+
+
+def _register_rm(verbs: "_SubParsersAction[CommandParser]") -> None:
+    parser = verbs.add_parser(
+        "rm",
+        aliases=["remove"],
+        help="remove services; the secrets of their tasks are flushed",
+        description="Remove services. The secrets of their running tasks are flushed; the programs go on.",
+        epilog=examples("secretfs service rm web"),
+    )
+    parser.add_argument("service", metavar="SERVICE", nargs="+")
+    parser.set_defaults(handler=remove)
+
+
+def create(arguments: Namespace) -> int:
+    """Create the service; print its id."""
+    from secretfs.cli.labels import parse_labels
+
+    labels = parse_labels(arguments.label, flag="-l, --label")
+    client = client_of(arguments)
+    spec = {
+        "Name": arguments.name,
+        "Labels": labels,
+        "TaskTemplate": {
+            "ContainerSpec": {"Secrets": _references(client, arguments.secret, "--secret"), "Configs": []}
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+    }
+    answer = client.post("/services/create", encoded(spec))
+    output.line(answers.text(answer, "ID"))
+    _print_warnings(answer)
+    return 0
+
+
+def update(arguments: Namespace) -> int:
+    """Change the service; print it as it was named."""
+    from secretfs.cli.labels import parse_labels
+
+    labels = parse_labels(arguments.label_add, flag="--label-add")
+    client = client_of(arguments)
+    service = _service(client, arguments.service)
+    spec = answers.at(service, "Spec")
+    if not isinstance(spec, dict):
+        raise InvalidArgumentError(f"service {arguments.service} has no spec")
+    kept = answers.labels(spec, "Labels")
+    spec["Labels"] = {key: value for key, value in kept.items() if key not in arguments.label_rm} | labels
+    references = [
+        reference
+        for reference in answers.items(spec, "TaskTemplate", "ContainerSpec", "Secrets")
+        if answers.text(reference, "SecretName") not in arguments.secret_rm
+    ]
+    added = _references(client, arguments.secret_add, "--secret-add")
+    _put(spec, ("TaskTemplate", "ContainerSpec", "Secrets"), [*references, *added])
+    answer = _posted(client, service, spec)
+    output.line(arguments.service)
+    _print_warnings(answer)
+    return 0
+
+
+def ls(arguments: Namespace) -> int:
+    """Print the services, sorted by name."""
+    query = {"status": "true", **filters.query(arguments.filter)}
+    found = client_of(arguments).get("/services", query)
+    rows = [_row(service, time.time_ns()) for service in answers.items(found)]
+    rows.sort(key=lambda row: by_name(row.fields["Name"]))
+    show(rows, COLUMNS, form=arguments.format, quiet=arguments.quiet)
+    return 0
+
+
+def inspect(arguments: Namespace) -> int:
+    """Print the services as the daemon has them."""
+    from secretfs.cli.inspection import inspect as inspected
+
+    return inspected(
+        client_of(arguments), arguments, noun="service", references=arguments.service, pretty=_print_pretty
+    )
+
+
+def ps(arguments: Namespace) -> int:
+    """Print the running tasks of the services."""
+    from secretfs.cli.task import print_tasks
+
+    client = client_of(arguments)
+    wanted: set[str] = set()
+    code = for_each(arguments.service, "service", lambda name: wanted.add(answers.text(_service(client, name), "ID")))
+    if wanted:
+        print_tasks(client, arguments, services=wanted)
+    return code
+
+
+def remove(arguments: Namespace) -> int:
+    """Remove each service; print those that are gone."""
+    client = client_of(arguments)
+
+    def act(reference: str) -> None:
+        client.delete(f"/services/{quoted(reference)}")
+        output.line(reference)
+
+    return for_each(arguments.service, "service", act)
+
+
+def _service(client: Client, reference: str) -> object:
+    if not reference:
+        raise InvalidArgumentError("invalid service name or ID: value is empty")
+    return client.get(f"/services/{quoted(reference)}")
+
+
+def _posted(client: Client, service: object, spec: object) -> object:
+    version = str(answers.number(service, "Version", "Index"))
+    path = f"/services/{quoted(answers.text(service, 'ID'))}/update"
+    try:
+        return client.post(path, encoded(spec), {"version": version})
+    except OutOfSequenceError as exc:
+        exc.add_note("somebody else has changed the service meanwhile: run the command again")
+        raise
+
+
+def _references(client: Client, flags: list[str], flag: str) -> list[object]:
+    """The grants as Docker's API has them. Raises: UsageError for a value that is none; NotFoundError."""
+    if not flags:
+        return []
+    from secretfs.cli.grants import references
+
+    return references(client, flags, flag)
+
+
+def _put(spec: dict[str, object], path: tuple[str, ...], value: object) -> None:
+    """Set what lies at the path, making the maps on the way."""
+    for key in path[:-1]:
+        inner = spec.get(key)
+        if not isinstance(inner, dict):
+            inner = spec[key] = {}
+        spec = inner
+    spec[path[-1]] = value
+
+
+def _print_warnings(answer: object) -> None:
+    for text in answers.items(answer, "Warnings"):
+        output.warning(str(text))
+
+
+def _row(service: object, now_ns: int) -> Row:
+    grants = answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", "Secrets")
+    fields = {
+        "ID": answers.text(service, "ID"),
+        "Name": answers.text(service, "Spec", "Name"),
+        "Tasks": str(answers.number(service, "ServiceStatus", "RunningTasks")),
+        "Secrets": str(len(grants)),
+        "CreatedAt": times.ago(answers.text(service, "CreatedAt"), now_ns),
+        "UpdatedAt": times.ago(answers.text(service, "UpdatedAt"), now_ns),
+    }
+    return COLUMNS.row(fields, answers.labels(service, "Spec", "Labels"))
+
+
+def _print_pretty(service: object) -> None:
+    output.line(f"ID:              {answers.text(service, 'ID')}")
+    output.line(f"Name:            {answers.text(service, 'Spec', 'Name')}")
+    output.line("Labels:")
+    for key, value in sorted(answers.labels(service, "Spec", "Labels").items()):
+        output.line(f" - {key}={value}" if value else f" - {key}")
+    output.line("Secrets:")
+    _print_grants(answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", "Secrets"))
+    output.line(f"Created at:      {times.spelled(answers.text(service, 'CreatedAt'))}")
+    output.line(f"Updated at:      {times.spelled(answers.text(service, 'UpdatedAt'))}")
+
+
+def _print_grants(grants: Iterable[object]) -> None:
+    for grant in grants:
+        owner = f"{answers.text(grant, 'File', 'UID')}:{answers.text(grant, 'File', 'GID')}"
+        mode = f"0{answers.number(grant, 'File', 'Mode'):o}"
+        target = answers.text(grant, "File", "Name")
+        output.line(f" - {answers.text(grant, 'SecretName')} -> {target} ({owner} {mode})")

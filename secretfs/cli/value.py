@@ -1,0 +1,134 @@
+"""A secret's bytes on their way to the daemon. Rule: they lie in bytearrays that are wiped, and nowhere else.
+
+So they are read with readv(2) into one buffer, and base64 goes from buffer to buffer by a table: every
+call of the standard library that does either hands out an immutable copy. What is left behind is at most
+twelve bits of an integer.
+"""
+
+import json
+import os
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from stat import S_ISREG
+
+from secretfs.errors import InvalidArgumentError
+
+STDIN = "-"
+_STDIN_NAME = "STDIN"
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+class Value:
+    """The bytes of a secret, in a buffer that is zeros again after ``read_value``'s block."""
+
+    __slots__ = ("_buffer", "from_person", "size")
+
+    def __init__(self, buffer: bytearray, size: int, *, from_person: bool) -> None:
+        self._buffer = buffer
+        self.size = size
+        self.from_person = from_person  # from a terminal or a file, where an editor or a return key ends lines
+
+    def __repr__(self) -> str:
+        return f"<Value {self.size} bytes>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Value cannot be pickled or copied")
+
+    @property
+    def stray_newline(self) -> bool:
+        """Whether the value is one line, typed or in a file, and its line end is probably not meant."""
+        return self.from_person and self._buffer.find(b"\n", 0, self.size) == self.size - 1
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes, in place."""
+        return memoryview(self._buffer)[: self.size]
+
+
+@contextmanager
+def read_value(source: str, *, max_bytes: int) -> Iterator[Value]:
+    """The value in a file, or in standard input for ``-``: at most max_bytes, the rest is left unread.
+
+    Raises: InvalidArgumentError, with docker's text, for what cannot be read or is empty.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    name = _STDIN_NAME if source == STDIN else source
+    buffer = bytearray(max_bytes)
+    try:
+        value = _filled(source, name, buffer)
+        if not value.size:
+            raise InvalidArgumentError(f"error reading from {name}: data is empty")
+        yield value
+    finally:
+        wipe(buffer)
+
+
+@contextmanager
+def create_body(name: str, labels: Mapping[str, str], value: Value) -> Iterator[bytearray]:
+    """The request that creates a secret; zeros again after the block."""
+    head = json.dumps({"Name": name, "Labels": dict(labels)})[:-1].encode() + b',"Data":"'
+    body = bytearray(len(head) + base64_size(value.size) + 2)
+    body[: len(head)] = head
+    try:
+        base64_into(body, len(head), value.view)
+        body[-2:] = b'"}'
+        yield body
+    finally:
+        wipe(body)
+
+
+def base64_size(size: int) -> int:
+    """Characters that so many bytes make."""
+    return (size + 2) // 3 * 4
+
+
+def base64_into(target: bytearray, at: int, source: memoryview) -> None:
+    """Write source as base64 (RFC 4648, padded) into target from at on."""
+    pairs = [bytes((high, low)) for high in _ALPHABET for low in _ALPHABET]  # by twelve bits
+    whole = len(source) // 3 * 3
+    for first in range(0, whole, 3):
+        middle = source[first + 1]
+        target[at : at + 2] = pairs[source[first] << 4 | middle >> 4]
+        target[at + 2 : at + 4] = pairs[(middle & 15) << 8 | source[first + 2]]
+        at += 4
+    if len(source) - whole == 2:
+        target[at : at + 2] = pairs[source[whole] << 4 | source[whole + 1] >> 4]
+        target[at + 2 : at + 4] = pairs[(source[whole + 1] & 15) << 8][:1] + b"="
+    elif whole < len(source):
+        target[at : at + 4] = pairs[source[whole] << 4] + b"=="
+
+
+def wipe(buffer: bytearray) -> None:
+    """Zeros over the whole buffer, in place."""
+    buffer[:] = bytes(len(buffer))
+
+
+def _filled(source: str, name: str, buffer: bytearray) -> Value:
+    act = "open"
+    try:
+        descriptor = 0 if source == STDIN else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        act = "read"
+        try:
+            size = _read_into(descriptor, buffer)
+            person = S_ISREG(os.fstat(descriptor).st_mode) or os.isatty(descriptor)
+        finally:
+            if descriptor:
+                os.close(descriptor)
+    except OSError as exc:
+        path = "/dev/stdin" if source == STDIN else source
+        reason = f"{act} {path}: {os.strerror(exc.errno or 0).lower()}"
+        raise InvalidArgumentError(f"error reading from {name}: {reason}") from None
+    return Value(buffer, size, from_person=person)
+
+
+def _read_into(descriptor: int, buffer: bytearray) -> int:
+    size = 0
+    with memoryview(buffer) as view:
+        while size < len(buffer):
+            with view[size:] as rest:
+                count = os.readv(descriptor, [rest])
+            if not count:
+                break
+            size += count
+    return size
