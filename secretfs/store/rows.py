@@ -59,7 +59,7 @@ def listing(db: sqlite3.Connection, prefix: str, after: str, limit: int) -> List
             rows = db.execute(_LIST, bounds).fetchall()
             items, damaged = _sorted_out((key, _verified(key, *row)) for key, *row in rows)
         except sqlite3.DatabaseError as exc:
-            if not _corrupt(exc):
+            if not corrupt(exc):
                 raise
             # A page of the file is broken: what is on the others can still be read, one by one.
             items, damaged = _one_by_one(db, [key for (key,) in db.execute(_KEYS, bounds)])
@@ -116,7 +116,7 @@ def _get(db: sqlite3.Connection, key: bytes) -> Item | None:
     try:
         row = db.execute(_GET, (key,)).fetchone()
     except sqlite3.DatabaseError as exc:
-        if not _corrupt(exc):
+        if not corrupt(exc):
             raise
         raise _damaged(key) from None
     if row is None:
@@ -184,8 +184,9 @@ def _decoded(key: object) -> str:
         return key.decode("utf-8", "backslashreplace")
 
 
-def _corrupt(exc: sqlite3.DatabaseError) -> bool:
-    return exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT
+def corrupt(exc: sqlite3.DatabaseError) -> bool:
+    """Whether SQLite found the file's structure broken; errors of the sqlite3 module itself have no code."""
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
 
 
 def _damaged(key: bytes) -> CorruptRecordError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from secretfs.errors import SetupError, StoreError, StoreVersionError
-from secretfs.store.rows import checksum, transaction
+from secretfs.store.rows import checksum, corrupt, transaction
 
 APPLICATION_ID: Final = 0x5346_5331  # "SFS1"
 SCHEMA: Final = 1
@@ -132,7 +132,7 @@ def _repair_index(db: sqlite3.Connection) -> None:
             if isinstance(key, bytes) and isinstance(rev, int) and isinstance(value, bytes)
         )
     except sqlite3.DatabaseError as exc:
-        if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+        if not corrupt(exc):
             raise
         lost = True
     if lost:

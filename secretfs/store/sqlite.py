@@ -114,6 +114,8 @@ async def _in_thread(path: Path, function: Callable[[], T]) -> T:
     """Run it where it may block. Cancellation does not abandon it: it is answered once it was begun."""
     try:
         return await trio.to_thread.run_sync(function, abandon_on_cancel=False)
+    except UnicodeDecodeError:  # the sqlite3 module reading a message of SQLite that quotes damaged bytes
+        raise StoreError(f"store {str(path)!r} is damaged: its schema cannot be read") from None
     except sqlite3.Error as exc:
         raise await trio.to_thread.run_sync(_store_error, path, exc) from exc
 

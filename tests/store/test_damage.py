@@ -104,3 +104,18 @@ async def test_no_changed_byte_anywhere_is_ever_served(path: Path) -> None:
             await read_all(path)
         for rest in path.parent.glob("store.db-*"):
             rest.unlink()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"WITHOUT ROWID", b"WITHOUT \xcf\xcfWID", "its schema cannot be read"),
+        (b"CREATE TABLE log", b"CREATE TABLE lo ", "malformed database schema (log)"),
+    ],
+)
+async def test_a_schema_that_was_changed_is_refused_as_damaged(path: Path, old: bytes, new: bytes, reason: str) -> None:
+    await filled(path, Put("a", b""))
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(StoreError) as caught:
+        await filled(path)
+    assert str(caught.value) == f"store '{path}' is damaged: {reason}"
