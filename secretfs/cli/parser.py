@@ -44,8 +44,9 @@ class CommandParser(argparse.ArgumentParser):
         """As argparse's, but nothing is ever left over. The namespace names the command as ``prog``."""
         arranged = self._arranged(args or ())
         parsed, extras = super().parse_known_args(arranged, namespace)
-        if extras:
-            self.error(f"unexpected argument {extras[0]!r}")
+        unexpected = [word for word in extras if word != "--"]
+        if unexpected:
+            self.error(f"unexpected argument {unexpected[0]!r}")
         if "prog" not in parsed:
             parsed.prog = self.prog
         return parsed, []

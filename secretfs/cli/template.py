@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from secretfs.cli import output
 from secretfs.cli.listing import Row
-from secretfs.cli.template_functions import FUNCTIONS, HEADER_FUNCTIONS, LAZY, printed, truth, type_of
+from secretfs.cli.template_functions import FUNCTIONS, HEADER_FUNCTIONS, LAZY, LabelMap, printed, truth, type_of
 from secretfs.cli.template_syntax import (
     Block,
+    Command,
     Function,
     Jump,
     Literal,
@@ -26,10 +27,6 @@ _TABLE = "table"
 _NAMES = frozenset((*FUNCTIONS, *LAZY))
 
 Functions = Mapping[str, tuple[Callable[..., object], int, int | None]]
-
-
-class LabelMap(dict[str, object]):
-    """A map with any keys: one that is missing shows as ``<no value>``, and is no error."""
 
 
 def parsed(form: str) -> Template:
@@ -144,7 +141,7 @@ class _Run:
                 return list(enumerate(value))
             case Mapping():
                 return [(key, value[key]) for key in sorted(value)]
-        last = pipe.commands[-1][0]
+        last = pipe.commands[-1]
         raise self._error(last.at, last.source, f"range can't iterate over {printed(value)}")
 
     def _declare(self, name: str, value: object, *, assigns: bool) -> None:
@@ -164,16 +161,18 @@ class _Run:
             self._declare(name, final[0], assigns=pipe.assigns)
         return final[0]
 
-    def _command(self, command: tuple[Operand, ...], dot: object, final: tuple[object, ...]) -> object:
-        first, rest = command[0], command[1:]
+    def _command(self, command: Command, dot: object, final: tuple[object, ...]) -> object:
+        first, rest = command.operands[0], command.operands[1:]
         if isinstance(first, Function):
-            return self._call(first, rest, dot, final)
+            return self._call(command, first.source, dot, final)
         if isinstance(first, Path) and first.names and first.names[-1] == "Label":
             owner = self._path(Path(first.at, first.source, first.start, first.names[:-1]), dot)
             if isinstance(owner, Row):
                 return self._label(owner, first, [*(self._operand(operand, dot) for operand in rest), *final])
         if rest or final:
             raise self._error(first.at, first.source, self._not_callable(first, dot, len(rest) + len(final)))
+        if isinstance(first, Literal) and first.value is None:
+            raise self._error(first.at, first.source, "nil is not a command")
         return self._operand(first, dot)
 
     def _not_callable(self, first: Operand, dot: object, count: int) -> str:
@@ -192,35 +191,29 @@ class _Run:
             raise self._error(node.at, node.source, f"wrong type for value; expected string; got {type_of(key)}")
         return key if isinstance(row, _Header) else row.labels.get(key, "")
 
-    def _call(
-        self, function: Function, operands: tuple[Operand, ...], dot: object, final: tuple[object, ...]
-    ) -> object:
-        if function.source in LAZY:
-            return self._decided(function, operands, dot, final)
-        call, least, most = self._functions[function.source]
+    def _call(self, command: Command, name: str, dot: object, final: tuple[object, ...]) -> object:
+        operands = command.operands[1:]
+        call, least, most = (None, 1, None) if name in LAZY else self._functions[name]
         count = len(operands) + len(final)
         if count < least or (most is not None and count > most):
             wanted = f"at least {least}" if most is None else str(least)
-            message = f"wrong number of args for {function.source}: want {wanted} got {count}"
-            raise self._error(function.at, function.source, message)
+            raise self._error(command.at, name, f"wrong number of args for {name}: want {wanted} got {count}")
+        if call is None:
+            return self._decided(operands, dot, final, decisive=name == "or")
         arguments = [*(self._operand(operand, dot) for operand in operands), *final]
         try:
             return call(*arguments)
         except (TypeError, ValueError, OverflowError) as exc:
-            message = f"error calling {function.source}: {exc}"
-            raise self._error(function.at, function.source, message) from None
+            raise self._error(command.at, command.source, f"error calling {name}: {exc}") from None
 
     def _decided(
-        self, function: Function, operands: tuple[Operand, ...], dot: object, final: tuple[object, ...]
+        self, operands: tuple[Operand, ...], dot: object, final: tuple[object, ...], *, decisive: bool
     ) -> object:
         """``and`` and ``or``: the first argument that decides, else the last."""
         value: object = None
-        if not operands and not final:
-            message = f"wrong number of args for {function.source}: want at least 1 got 0"
-            raise self._error(function.at, function.source, message)
         for operand in operands:
             value = self._operand(operand, dot)
-            if truth(value) == (function.source == "or"):
+            if truth(value) is decisive:
                 return value
         return final[0] if final else value
 
@@ -229,7 +222,7 @@ class _Run:
             case Literal():
                 return operand.value
             case Function():
-                return self._call(operand, (), dot, ())
+                return self._call(Command(operand.at, operand.source, (operand,)), operand.source, dot, ())
             case Path():
                 return self._path(operand, dot)
 
@@ -257,7 +250,8 @@ class _Run:
             case None:
                 message = f"nil pointer evaluating interface {{}}.{name}"
                 raise self._error(path.at, path.source, message)
-        message = f"can't evaluate field {name} in type {type_of(value)}"
+        kind = type_of(value) if isinstance(self._value, Row) else "interface {}"
+        message = f"can't evaluate field {name} in type {kind}"
         raise self._error(path.at, path.source, message)
 
     def _placeholder(self, path: Path, row: Row, name: str) -> object:

@@ -14,6 +14,10 @@ from secretfs.cli.listing import Row
 _VERB = re.compile(r"%([-+# 0]*[0-9]*(?:\.[0-9]+)?)(.?)", re.DOTALL)
 
 
+class LabelMap(dict[str, object]):
+    """A map with any keys: one that is missing is no error."""
+
+
 def truth(value: object) -> bool:
     """What ``if`` makes of a value: Go's zero values and empty ones are false."""
     return bool(value)
@@ -121,11 +125,12 @@ def _len(value: object) -> int:
 def _index(value: object, *keys: object) -> object:
     for key in keys:
         if isinstance(value, Mapping):
-            value = value.get(_text(key))
-        elif isinstance(value, list):
-            if not 0 <= _number(key) < len(value):
+            value = value.get(_text(key), "" if isinstance(value, LabelMap) else None)
+        elif isinstance(value, list | str):
+            items = list(value.encode(errors="surrogateescape")) if isinstance(value, str) else value
+            if not 0 <= _number(key) < len(items):
                 raise TypeError(f"index out of range: {key}")
-            value = value[_number(key)]
+            value = items[_number(key)]
         else:
             raise TypeError(f"can't index item of type {type_of(value)}")
     return value

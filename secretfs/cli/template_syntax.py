@@ -49,11 +49,20 @@ Operand = Literal | Path | Function
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """An operand, or a call: what is called, then its arguments."""
+
+    at: int
+    source: str
+    operands: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pipe:
     """Commands, each given what the one before yields; then what is declared by it."""
 
     at: int
-    commands: tuple[tuple[Operand, ...], ...]
+    commands: tuple[Command, ...]
     names: tuple[str, ...] = ()
     assigns: bool = False  # "=", not ":="
 
@@ -93,10 +102,9 @@ class Template:
     nodes: list[Node]
 
     def position(self, at: int) -> str:
-        """``line:column`` as Go counts them: bytes, the column from 0, from 1 after a line end."""
-        before = self.source[:at]
-        column = len(before[before.rfind("\n") :].encode()) if "\n" in before else len(before.encode())
-        return f"{1 + before.count(chr(10))}:{column}"
+        """``line:column`` as Go counts them: lines from 1, columns in bytes from 0."""
+        line = 1 + self.source.count("\n", 0, at)
+        return f"{line}:{len(self.source[:at].rpartition(chr(10))[2].encode())}"
 
 
 def parse(source: str, functions: Container[str]) -> Template:
@@ -114,6 +122,7 @@ class _Parser:
         self._tokens: list[Token] = []
         self._variables = ["$"]
         self._at = 0  # of the last token taken
+        self._end_of_last = 0
         self._depth = 0
         self._parens = 0
         self._ranges = 0
@@ -133,7 +142,7 @@ class _Parser:
 
     def _taken(self) -> Token:
         token = self._tokens.pop(0)
-        self._at = token.at
+        self._at, self._end_of_last = token.at, token.end
         return token
 
     def _finish(self, context: str) -> None:
@@ -204,7 +213,7 @@ class _Parser:
         self._finish("else")
         block.otherwise, keyword = self._list()
         if keyword == "else":
-            raise self._error("unexpected {{else}}")
+            raise self._error("expected end; found {{else}}")
         self._end(keyword)
 
     def _end(self, keyword: str) -> None:
@@ -216,18 +225,18 @@ class _Parser:
 
     def _pipe(self, context: str, *, most: int = 1) -> Pipe:
         at = self._tokens[0].at if self._tokens else self._at
-        names, assigns = self._declared(most)
+        names, assigns = self._declared(context, most)
         commands = [self._command(context)]
         while self._tokens and self._tokens[0].text == "|":
             self._taken()
             commands.append(self._command("command"))
-            if isinstance(commands[-1][0], Literal):
+            if isinstance(commands[-1].operands[0], Literal):
                 raise self._error(f"non executable command in pipeline stage {len(commands)}")
         if not assigns:
             self._variables += names
         return Pipe(at, tuple(commands), names, assigns)
 
-    def _declared(self, most: int) -> tuple[tuple[str, ...], bool]:
+    def _declared(self, context: str, most: int) -> tuple[tuple[str, ...], bool]:
         """``$x :=``, ``$x =`` or, in a range, ``$i, $x :=`` at the front."""
         for count in range(1, most + 1):
             front = self._tokens[: 2 * count]
@@ -237,6 +246,8 @@ class _Parser:
                 self._check_known(names if marks[-1] == "=" else ())
                 del self._tokens[: 2 * count]
                 return names, marks[-1] == "="
+        if len(self._tokens) > 1 and self._tokens[0].kind == "variable" and self._tokens[1].text in (",", ":=", "="):
+            raise self._error(f"too many declarations in {context}")
         return (), False
 
     def _check_known(self, names: Sequence[str]) -> None:
@@ -244,17 +255,18 @@ class _Parser:
             if name not in self._variables:
                 raise self._error(f'undefined variable "{name}"')
 
-    def _command(self, context: str) -> tuple[Operand, ...]:
+    def _command(self, context: str) -> Command:
         operands: list[Operand] = []
+        at = self._tokens[0].at if self._tokens else self._at
         while self._tokens and self._tokens[0].text not in ("|", ")"):
             if operands and not self._tokens[0].spaced:
                 raise self._unexpected(self._taken(), "operand")
             operands.append(self._operand())
-        if not operands:
-            raise self._error(f"missing value for {context}")
         if not self._parens and self._tokens and self._tokens[0].text == ")":
             raise self._error("unexpected right paren")
-        return tuple(operands)
+        if not operands:
+            raise self._error(f"missing value for {context}")
+        return Command(at, self._source[at : self._end_of_last], tuple(operands))
 
     def _operand(self) -> Operand:
         token = self._taken()
