@@ -29,6 +29,7 @@ from secretfs.linux import peer
 _CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})  # accept(2): overloaded
 _CAPACITY_PAUSE_SECONDS = 0.1  # as trio's own serve_listeners
 _PEEK_BYTES = 16 * 1024
+_VERSIONS = (b"1.0", b"1.1")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # what h11 takes for one
 _TAIL = 2  # bytes: as much of an end of head as may have come before the rest of it
 
@@ -210,6 +211,7 @@ class _Connection:
     async def _whole_head(self, http: h11.Connection, window: bytearray) -> h11.Request:
         """window: two bytes of what was taken before, then what is there to be looked at."""
         view = memoryview(window)
+        taken = 0
         while True:
             count = await self._socket.recv_into(view[_TAIL:], 0, socket.MSG_PEEK)
             if count == 0:
@@ -218,10 +220,13 @@ class _Connection:
             if found is not None:
                 count = found.end() - _TAIL
             count = await self._socket.recv_into(view[_TAIL:], count)
+            taken += count
+            if taken > self._limits.max_head_bytes:
+                raise self._head_too_large()
             http.receive_data(bytes(view[_TAIL : _TAIL + count]))
             event = http.next_event()
             if isinstance(event, h11.Request):
-                return event
+                return _supported(event)
             if found is not None:
                 raise _RefusedError(HTTPStatus.BAD_REQUEST, "malformed HTTP request: no request line")
             view[:_TAIL] = bytes(view[count : _TAIL + count])
@@ -267,6 +272,12 @@ class _Connection:
         finally:
             wipe(window)
 
+    def _head_too_large(self) -> _RefusedError:
+        return _RefusedError(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"the head of the request is larger than {self._limits.max_head_bytes} bytes",
+        )
+
     def _too_large(self) -> _RefusedError:
         return _RefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -309,6 +320,12 @@ class _Connection:
             while await self._socket.recv_into(window):
                 pass
         wipe(window)
+
+
+def _supported(head: h11.Request) -> h11.Request:
+    if head.http_version not in _VERSIONS:
+        raise _RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here")
+    return head
 
 
 @contextlib.contextmanager

@@ -1,0 +1,135 @@
+"""Control without its neighbours, in short words: the real store and keys, and HTTP by hand."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import trio
+from fakes import FakeBroker, FakeFs
+
+from secretfs.control.audit import Caller
+from secretfs.control.trees import Trees
+from secretfs.control.usecases.commits import Commits
+from secretfs.control.usecases.grants import Reference
+from secretfs.control.usecases.secrets import Draft, Secrets
+from secretfs.control.usecases.services import ServiceDraft, Services
+from secretfs.control.usecases.tasks import Attached, AttachRequest, Tasks
+from secretfs.control.values import Values
+from secretfs.core.grant import GrantRequest
+from secretfs.core.names import Kind, ObjectId
+from secretfs.core.task import Leader
+from secretfs.linux import process
+from secretfs.store.base import Store
+
+ME = Caller(uid=0, gid=0, pid=os.getpid())
+CLUSTER = "a cluster of the tests"
+GRANTED = 0o444
+PATIENCE_SECONDS = 5  # what no answer comes near
+
+
+@dataclass
+class Control:
+    """The parts, and short words for what most tests do."""
+
+    store: Store
+    values: Values
+    trees: Trees
+    fs: FakeFs
+    broker: FakeBroker
+    commits: Commits
+    secrets: Secrets
+    services: Services
+    tasks: Tasks
+
+    async def secret(self, name: str, value: bytes = b"a value", **labels: str) -> ObjectId:
+        return await self.secrets.create(ME, Draft(Kind.SECRET, name, labels), bytearray(value))
+
+    async def draft(self, name: str, *granted: str, **labels: str) -> ServiceDraft:
+        references = []
+        for text in granted:
+            source, _, target = text.partition(":")
+            secret = (await self.secrets.inspect(Kind.SECRET, source)).value
+            references.append(Reference(Kind.SECRET, secret.id, secret.name, target or source, 0, 0, GRANTED))
+        spec = {"Name": name, "Labels": labels, "TaskTemplate": {"ContainerSpec": {}}}
+        return ServiceDraft(name, labels, tuple(references), spec)
+
+    async def service(self, name: str, *granted: str, **labels: str) -> str:
+        return await self.services.create(ME, await self.draft(name, *granted, **labels))
+
+    async def update(self, name: str, *granted: str) -> list[str]:
+        rev = (await self.services.inspect(name)).rev
+        return await self.services.update(ME, name, rev, await self.draft(name, *granted))
+
+    async def attach(self, service: str | None = None, *granted: str, until_leader: bool = False) -> Attached:
+        grants = tuple(GrantRequest(Kind.SECRET, name, name) for name in granted)
+        return await self.tasks.attach(ME, AttachRequest(service, grants, "/run/secrets", until_leader), leader())
+
+    def again(self) -> "Control":
+        """Control as it is after a restart: nothing but the store is left, and fs serves on."""
+        return control_of(self.store, self.values, self.fs)
+
+
+def leader(pid: int | None = None) -> Leader:
+    number = pid or os.getpid()
+    return Leader(process.boot_id(), number, process.start_ticks(number))
+
+
+def control_of(store: Store, values: Values, fs: FakeFs | None = None) -> Control:
+    fs = fs or FakeFs(values.sealed)
+    commits, trees = Commits(store), Trees(store)
+    tasks = Tasks(commits, trees, fs)
+    return Control(
+        store, values, trees, fs, FakeBroker(), commits, Secrets(commits, values), Services(commits, tasks), tasks
+    )
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> object:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def message(self) -> str:
+        return msgspec.json.decode(self.body)["message"]
+
+
+class Client:
+    """HTTP by hand, one connection per request, so that nothing is repaired on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.path}"
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send this, then read to the end."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            async with await trio.open_unix_socket(self.path) as stream:
+                with contextlib.suppress(trio.BrokenResourceError):  # refused before all of it was sent
+                    await stream.send_all(data)
+                return b"".join([chunk async for chunk in stream])
+
+    async def __call__(
+        self, method: str, path: str, body: object = None, content_type: str = "application/json"
+    ) -> Answer:
+        data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n"
+        if data and content_type:
+            head += f"Content-Type: {content_type}\r\n"
+        return parsed(await self.raw(head.encode() + b"\r\n" + data))
+
+
+def parsed(data: bytes) -> Answer:
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return Answer(int(first.split()[1]), headers, body)
