@@ -5,7 +5,7 @@ IDs travel as 25 ASCII bytes. The table ``_LAYOUTS`` is the whole format: nothin
 
 ===================  =====================================================================================
 supervisor → fs      Ping, Wire (+ socket, mailbox), Grown, Stop
-fs → supervisor      Pong, Ready, Grow, Recycle
+fs → supervisor      Pong, Ready, Grow
 supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Stop
 control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers
 control → fs         TreeBegin, TreeEntry…, TreeEnd, Drop, SyncBegin, SyncEnd, Fill, NoFill
@@ -68,11 +68,6 @@ class Stop:
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """control has flushed every tree it could and ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recycle:
-    """fs wants to be replaced between two requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +228,7 @@ class Done:
 
 
 Frame: TypeAlias = (
-    Ping | Pong | Ready | Wire | Stop | Stopped | Recycle | Grow | Grown | Identity | AskTreeFd | TreeFd | AskNamespaces
+    Ping | Pong | Ready | Wire | Stop | Stopped | Grow | Grown | Identity | AskTreeFd | TreeFd | AskNamespaces
     | Namespaces | AskMembers | Members | TreeBegin | TreeEntry | TreeEnd | Drop | SyncBegin | SyncEnd | Need | Fill
     | NoFill | Done
 )  # fmt: skip
@@ -259,7 +254,6 @@ _LAYOUTS: Final[dict[type[Frame], _Layout]] = {
     Wire: _layout(4, ""),
     Stop: _layout(5, ""),
     Stopped: _layout(6, ""),
-    Recycle: _layout(7, ""),
     Grow: _layout(8, "Q"),
     Grown: _layout(9, "QI"),
     Identity: _layout(10, "QQQ"),

@@ -93,9 +93,7 @@ def _ruleset_size(version: int) -> int:
 
 def _create_ruleset(ruleset: _Ruleset | None, size: int, flags: int) -> int:
     pointer = None if ruleset is None else ctypes.pointer(ruleset)
-    return syscall(
-        _SYS_CREATE_RULESET, pointer, ctypes.c_size_t(size), ctypes.c_uint32(flags), name="landlock ruleset"
-    )
+    return syscall(_SYS_CREATE_RULESET, pointer, ctypes.c_size_t(size), ctypes.c_uint32(flags), name="landlock ruleset")
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -8,9 +8,7 @@ import os
 
 from secretfs.linux.libc import LIBC, checked
 
-_MFD_NOEXEC_SEAL = (
-    0x8  # Linux 6.3: can never be made executable; without it newer kernels write a warning to their log
-)
+_MFD_NOEXEC_SEAL = 0x8  # Linux 6.3: can never be made executable; without it newer kernels write a warning to their log
 FIXED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 LIBC.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)

@@ -62,9 +62,7 @@ class _MountAttr(ctypes.Structure):
     )
 
 
-def mount(
-    source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None
-) -> None:
+def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
     """What the man page says in section 2. OSError names the target."""
     result = LIBC.mount(
         None if source is None else path_bytes(source),

@@ -29,9 +29,7 @@ class Credentials:
 
 def credentials(connection: HasOptions) -> Credentials:
     """SO_PEERCRED. The pid may belong to another process by now: use pidfd() for anything but a log."""
-    return Credentials(
-        *_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    )
+    return Credentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
 def pidfd(connection: HasOptions) -> int:

@@ -1,1 +1,14 @@
-"""TODO."""
+"""The supervisor: root, standard library only, small. It owns what must outlive the other two processes.
+
+That is the FUSE device and its recorded INIT, the arena, the listening sockets. It starts, watches and replaces fs and
+control, and does for control, in a few fixed verbs, what needs root. It has no parser, no network, no keys.
+
+==============  ==================================================================================================
+``setup``       directories, locks, sockets, uids: refused before anything is changed, or made
+``connection``  the mount, the device, INIT, RESEND
+``arena``       the memfd: made, locked, wiped
+``child``       one process: started, watched, killed
+``broker``      the verbs, in threads
+``main``        the loop
+==============  ==================================================================================================
+"""

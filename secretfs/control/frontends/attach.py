@@ -42,9 +42,7 @@ MAX_REQUEST_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 192 * 1024  # a packet of unix(7) must fit the send buffer, 208 KiB by default
 PATH_MAX = 4096  # limits.h, with the final NUL
 
-_CAPACITY_ERRNOS = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-)  # accept(2): overloaded
+_CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})  # accept(2): overloaded
 _CAPACITY_PAUSE_SECONDS = 0.1  # as trio's own serve_listeners
 
 
@@ -293,8 +291,7 @@ def _check_target_dir(path: str) -> None:
 def _answer(attached: Attached) -> bytes:
     """What a peer is told of its task."""
     files = [
-        {"Kind": kind.value, "Name": attached.names[kind, target], "Target": target}
-        for kind, target in attached.tree
+        {"Kind": kind.value, "Name": attached.names[kind, target], "Target": target} for kind, target in attached.tree
     ]
     packet = _ENCODER.encode({"Task": attached.task.id, "Files": files})
     if len(packet) > MAX_ANSWER_BYTES:

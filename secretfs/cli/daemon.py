@@ -1,0 +1,99 @@
+"""``secretfs daemon``. Rule: what is typed is checked here; the supervisor, which has no parser, gets plain words.
+
+The process becomes the supervisor in place: same pid, for a shell's job control and for systemd.
+"""
+
+import os
+import re
+import sys
+from argparse import Namespace, _SubParsersAction
+from typing import Final, NoReturn
+
+from secretfs.cli.parser import CommandParser, examples
+from secretfs.errors import SetupError, UsageError
+from secretfs.link.layout import MAX_ARENA_BYTES, MIN_ARENA_BYTES, PAGE
+from secretfs.link.spawn import SupervisorStart
+
+STATE_DIR: Final = "/var/lib/secretfs"
+RUNTIME_DIR: Final = "/run/secretfs"
+ROOT_KEY: Final = "file:/etc/secretfs/root.key"
+DEFAULT_SPIN_US: Final = 50
+MAX_SPIN_US: Final = 1000
+_SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)", re.IGNORECASE)
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_SOURCES: Final = ("file:", "credential:", "exec:")
+_EXAMPLES: Final = examples(
+    "secretfs daemon",
+    "secretfs daemon --state-dir /srv/secretfs --runtime-dir /run/secretfs-test --root-key file:/root/test.key",
+)
+
+
+def register(commands: "_SubParsersAction[CommandParser]") -> None:
+    """Add ``daemon``."""
+    parser = commands.add_parser(
+        "daemon",
+        help="serve secrets on this host (root)",
+        description="Mount the file system and serve API and tasks, in the foreground, until SIGTERM.",
+        epilog=_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--state-dir", default=STATE_DIR, metavar="DIR", help=f"the encrypted store (default {STATE_DIR})")
+    add("--runtime-dir", default=RUNTIME_DIR, metavar="DIR", help=f"sockets (default {RUNTIME_DIR})")
+    add("--mountpoint", metavar="DIR", help="where the file system is mounted (default RUNTIME_DIR/mnt)")
+    add("--root-key", default=ROOT_KEY, metavar="SOURCE", help="file:PATH, credential:NAME or exec:PROGRAM")
+    add("--arena-max", default="256M", metavar="SIZE", help="memory for granted values (default 256M)")
+    add("--spin-us", default=None, metavar="N", help=f"poll so long before sleeping (default {DEFAULT_SPIN_US})")
+    parser.set_defaults(handler=become_supervisor)
+
+
+def become_supervisor(arguments: Namespace) -> NoReturn:
+    """Check the options, and become the supervisor. Raises: UsageError, SetupError."""
+    start = _start_of(arguments)
+    if os.geteuid() != 0:
+        raise SetupError("the daemon must be run as root: use sudo")
+    command = [sys.executable, "-P", "-m", "secretfs.supervisor", *start.words()]
+    os.execv(sys.executable, command)  # noqa: S606 - there is no shell to be without
+
+
+def _start_of(arguments: Namespace) -> SupervisorStart:
+    runtime_dir = _absolute(arguments.runtime_dir, "--runtime-dir")
+    mountpoint = arguments.mountpoint if arguments.mountpoint is not None else os.path.join(runtime_dir, "mnt")
+    return SupervisorStart(
+        _absolute(arguments.state_dir, "--state-dir"),
+        runtime_dir,
+        _absolute(mountpoint, "--mountpoint"),
+        _root_key(arguments.root_key),
+        _arena_bytes(arguments.arena_max),
+        _spin_us(arguments.spin_us),
+    )
+
+
+def _absolute(path: str, option: str) -> str:
+    if not path or "\0" in path:
+        raise UsageError(f"invalid argument {path!r} for {option}: a directory is needed")
+    return os.path.abspath(path)
+
+
+def _root_key(source: str) -> str:
+    if not source.startswith(_SOURCES) or source in _SOURCES:
+        raise UsageError(f"invalid argument {source!r} for --root-key: file:PATH, credential:NAME or exec:PROGRAM")
+    if source.startswith("file:"):
+        return "file:" + _absolute(source.removeprefix("file:"), "--root-key")
+    return source
+
+
+def _arena_bytes(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
+    if not MIN_ARENA_BYTES <= size <= MAX_ARENA_BYTES:
+        raise UsageError(f"invalid argument {text!r} for --arena-max: a size from 1M to 64G, such as 256M")
+    return size // PAGE * PAGE
+
+
+def _spin_us(text: str | None) -> int:
+    """With one processor there is nobody to spin for."""
+    if text is None:
+        return DEFAULT_SPIN_US if len(os.sched_getaffinity(0)) > 1 else 0
+    if not text.isascii() or not text.isdecimal() or int(text) > MAX_SPIN_US:
+        raise UsageError(f"invalid argument {text!r} for --spin-us: microseconds, 0 to {MAX_SPIN_US}")
+    return int(text)

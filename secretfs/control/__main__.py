@@ -1,0 +1,7 @@
+"""``python -m secretfs.control``: started by the supervisor."""
+
+import sys
+
+from secretfs.control.main import main
+
+sys.exit(main())

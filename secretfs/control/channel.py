@@ -1,0 +1,36 @@
+"""Frames over the sockets to the other two processes, as trio waits for them."""
+
+import socket
+from collections.abc import Sequence
+
+import trio
+
+from secretfs.errors import LinkError
+from secretfs.link import frames
+from secretfs.link.frames import Frame
+from secretfs.linux import seqpacket
+
+
+async def next_frame(end: socket.socket, max_fds: int = 0) -> tuple[Frame, list[int]] | None:
+    """The next frame and its descriptors, the caller's to close; None at the end of file, however the peer went."""
+    while True:
+        await trio.lowlevel.wait_readable(end)
+        try:
+            packet, fds = seqpacket.receive(end, frames.MAX_FRAME_BYTES, max_fds)
+        except BlockingIOError:
+            continue
+        except OSError:
+            return None
+        return (frames.decode(packet), fds) if packet else None
+
+
+async def send(end: socket.socket, frame: Frame, fds: Sequence[int] = ()) -> None:
+    """Send it, when the peer has room. Raises LinkError when it is gone."""
+    packet = frames.encode(frame)
+    while True:
+        try:
+            return seqpacket.send(end, packet, fds)
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(end)
+        except OSError as gone:
+            raise LinkError(f"the peer is gone: {gone.strerror}") from gone

@@ -1,0 +1,120 @@
+"""control: read the root key and take the state directory along, lock in, then serve the sockets.
+
+What needs root comes first: the root key, and a mount namespace of its own in which ``/tmp`` is the state directory. So
+a parent that only root may pass (a temporary directory, pytest) is no obstacle, and no temporary file of any library
+can land anywhere else.
+"""
+
+import gc
+import os
+import resource
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from secretfs.control.assembly import Parts, assembled, serve
+from secretfs.control.broker import Broker
+from secretfs.control.fs_link import FsLink
+from secretfs.control.records.cluster import cluster
+from secretfs.crypto.keyring import root_key
+from secretfs.errors import (
+    CorruptRecordError,
+    LinkError,
+    RootKeyError,
+    SecretfsError,
+    SetupError,
+    StoreError,
+    StoreVersionError,
+)
+from secretfs.link.spawn import ControlStart
+from secretfs.linux import process, seqpacket
+from secretfs.linux.mount import MS_BIND, MS_PRIVATE, MS_REC, mount
+from secretfs.linux.namespaces import CLONE_NEWNS, unshare
+from secretfs.linux.preload import preload
+from secretfs.store.sqlite import opened
+
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 78  # sysexits.h: no restart will help (supervisor/main.py)
+_STATE: Final = "/tmp"  # noqa: S108 - not shared: see above
+_DATABASE: Final = "secretfs.db"
+
+
+def main() -> int:
+    """Serve as ``sys.argv`` says (link/spawn.py); the exit code says whether another start can help."""
+    start = ControlStart.parse(sys.argv[1:])
+    code = 0
+    try:
+        key = root_key(start.root_key, create=not Path(start.state_dir, _DATABASE).exists())
+        _lock_in(start)
+        trio.run(_run, start, key)
+    except* (RootKeyError, StoreVersionError, CorruptRecordError, SetupError) as refusals:
+        _say(refusals)
+        code = EXIT_CONFIG
+    except* (LinkError, StoreError) as failures:
+        _say(failures)
+        code = EXIT_FAILED
+    return code
+
+
+def _say(group: BaseExceptionGroup[SecretfsError]) -> None:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            _say(error)
+        else:
+            sys.stderr.write(f"secretfs: error: {error}\n")
+
+
+def _lock_in(start: ControlStart) -> None:
+    """The state directory as /tmp, own uid, no capabilities, no new privileges, no core."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    unshare(CLONE_NEWNS)
+    mount(None, "/", flags=MS_REC | MS_PRIVATE)
+    mount(start.state_dir, _STATE, flags=MS_BIND)
+    os.umask(0o077)
+    preload()
+    gc.freeze()
+    if start.uid != os.getuid():
+        process.drop_bounding_set()
+        process.drop_to(start.uid, start.gid)
+    process.drop_capabilities()
+    process.set_no_new_privs()
+    process.set_dumpable(False)
+
+
+async def _run(start: ControlStart, key: bytes) -> None:
+    broker = Broker(seqpacket.adopt(start.supervisor_fd))
+    async with opened(Path(_STATE, _DATABASE)) as store:
+        cluster_id, keyring = await cluster(store, key)
+        parts = await assembled(store=store, keyring=keyring, cluster_id=cluster_id)
+        async with trio.open_nursery() as nursery:
+            await _serve(start, parts, broker, nursery)
+            await broker.stopped()
+            nursery.cancel_scope.cancel()
+
+
+async def _serve(start: ControlStart, parts: Parts, broker: Broker, background: trio.Nursery) -> None:
+    """Until the supervisor says stop and every tree is flushed; the words with it and with fs go on meanwhile."""
+    stop = trio.Event()
+    fs_link = FsLink(sealed=parts.values.sealed, trees=parts.trees.desired)
+    background.start_soon(_hear, broker, fs_link, stop)
+    background.start_soon(fs_link.run)
+    await broker.identified()
+    async with trio.open_nursery() as nursery:
+        listeners = [_adopted(fd) for fd in (start.api_fd, start.attach_fd)]
+        serving = partial(serve, parts, broker=broker, fs_link=fs_link, stop=stop)
+        await nursery.start(partial(serving, api_listener=listeners[0], attach_listener=listeners[1]))
+        await broker.ready()
+
+
+async def _hear(broker: Broker, fs_link: FsLink, stop: trio.Event) -> None:
+    await broker.run(wired=fs_link.wired, stop=stop.set)
+    raise LinkError("the supervisor is gone")
+
+
+def _adopted(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)
+    return socket.socket(fileno=fd)

@@ -1,0 +1,67 @@
+"""What the kernel is told when a tree changes: in this order, and in a thread.
+
+A file goes like this: it is withdrawn (opens and reads fail from there) → zeros are stored over the pages that the
+kernel may have cached for it, over exactly the size that the kernel knows → its pages and attributes are dropped → its
+slot is wiped → its name is dropped, children before directories.
+
+In the event loop a notification deadlocks with a fault or a lookup that waits for this very loop, in a D state that
+survives kill -9. ENOENT from a notification means that the kernel had forgotten it: done.
+"""
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import pyfuse3
+import trio
+
+from secretfs.fs.manifest import Act, Notice
+from secretfs.linux.logline import log
+
+_ZEROS: Final = bytes(1 << 20)  # as long as the longest value
+_PAGES: Final = (Act.FORGET, Act.CHANGE)
+_NAMES: Final = (Act.FORGET, Act.VANISH, Act.APPEAR)
+_threads = trio.CapacityLimiter(64)  # a client can hold a directory's lock, and so one of these, as long as it likes
+
+
+async def tell(notices: Sequence[Notice], *, wipe: Callable[[], None]) -> tuple[Notice, ...]:
+    """Send what is due, with ``wipe`` between pages and names. Returns the notices that are done with."""
+    failed: set[int] = set()
+    pages = [notice for notice in notices if notice.act in (*_PAGES, Act.ATTRIBUTES)]
+    if pages:
+        await trio.to_thread.run_sync(_send, pages, _forget_pages, failed, limiter=_threads)
+    wipe()
+    names = [notice for notice in notices if notice.act in _NAMES]
+    if names:
+        await trio.to_thread.run_sync(_send, names, _forget_name, failed, limiter=_threads)
+    return tuple(notice for notice in notices if notice.number not in failed)
+
+
+def _send(notices: Iterable[Notice], act: Callable[[Notice], None], failed: set[int]) -> None:
+    for notice in notices:
+        try:
+            act(notice)
+        except OSError as refusal:
+            failed.add(notice.number)
+            log("fs", "notification failed", act=notice.act.name, error=errno.errorcode.get(refusal.errno or 0))
+
+
+def _forget_pages(notice: Notice) -> None:
+    if notice.act in _PAGES:
+        for offset in range(0, notice.size, len(_ZEROS)):
+            with _forgotten():
+                zeros = memoryview(_ZEROS)[: notice.size - offset]
+                pyfuse3.notify_store(pyfuse3.InodeT(notice.ino), offset, zeros)  # type: ignore[arg-type]  # any buffer
+    with _forgotten():
+        pyfuse3.invalidate_inode(pyfuse3.InodeT(notice.ino), attr_only=notice.act is Act.ATTRIBUTES)
+
+
+def _forget_name(notice: Notice) -> None:
+    name = notice.name.encode("utf-8", "surrogateescape")
+    with _forgotten():
+        pyfuse3.invalidate_entry(pyfuse3.InodeT(notice.parent), pyfuse3.FileNameT(name))
+
+
+def _forgotten() -> contextlib.AbstractContextManager[None]:
+    return contextlib.suppress(FileNotFoundError)

@@ -1,0 +1,201 @@
+"""The words with control and with the supervisor.
+
+Control says what the trees are, one request after the other, each answered by Done. Values come through the mailbox, a
+memfd that both map: data key, associated data and sealed value, opened straight into the arena and wiped at once.
+"""
+
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from secretfs.core.names import Kind, ObjectId
+from secretfs.core.plan import Entry, Tree, VersionRef, tree_of
+from secretfs.crypto.envelope import OVERHEAD_BYTES, unseal_into
+from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnsealError
+from secretfs.fs.trees import Trees
+from secretfs.link import frames
+from secretfs.link.frames import Frame, Status
+from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
+from secretfs.linux import memory, seqpacket
+from secretfs.linux.logline import log
+
+_KINDS: Final = (Kind.SECRET, Kind.CONFIG)
+_NO_MAILBOX: Final = bytes(MAILBOX_BYTES)
+
+
+async def next_frame(end: socket.socket, max_fds: int = 0) -> tuple[Frame, list[int]] | None:
+    """The next frame and its descriptors; None at the end of file, however the peer went."""
+    while True:
+        await trio.lowlevel.wait_readable(end)
+        try:
+            packet, fds = seqpacket.receive(end, frames.MAX_FRAME_BYTES, max_fds)
+        except BlockingIOError:
+            continue
+        except OSError:
+            return None
+        return (frames.decode(packet), fds) if packet else None
+
+
+class ControlLink:
+    """One socket to one control process, to its end."""
+
+    def __init__(self, end: socket.socket, mailbox_fd: int, trees: Trees) -> None:
+        self._end = end
+        self._trees = trees
+        self._mailbox = memory.mapped(mailbox_fd, MAILBOX_BYTES)
+        os.close(mailbox_fd)
+        memory.keep_out_of_dumps(self._mailbox)
+        self._named: set[str] | None = None  # tasks named since SyncBegin
+
+    async def run(self) -> None:
+        """Serve until control goes away. Raises LinkError when it is out of step."""
+        try:
+            while (frame := await self._receive()) is not None:
+                await self._serve(frame)
+        except LinkError as broken:
+            log("fs", "control is out of step", error=str(broken))
+        finally:
+            self._mailbox[:] = _NO_MAILBOX
+            self._mailbox.close()
+            self._end.close()
+
+    async def _serve(self, frame: Frame) -> None:
+        match frame:
+            case frames.TreeBegin(ask, task):
+                tree = await self._tree()
+                if self._named is not None:
+                    self._named.add(task)
+                await self._answer(ask, self._trees.put(task, tree, self._fill))
+            case frames.Drop(ask, task):
+                await self._answer(ask, self._trees.drop(task))
+            case frames.SyncBegin():
+                self._named = set()
+            case frames.SyncEnd(ask):
+                await self._answer(ask, self._drop_unnamed())
+            case _:
+                raise LinkError(f"{type(frame).__name__} came where a request was due")
+
+    async def _tree(self) -> Tree:
+        entries: list[Entry] = []
+        while isinstance(frame := await self._due(), frames.TreeEntry):
+            entries.append(_entry(frame))
+        frames.expect(frame, frames.TreeEnd)
+        return tree_of(entries)
+
+    async def _drop_unnamed(self) -> None:
+        if self._named is None:
+            raise LinkError("SyncEnd came without SyncBegin")
+        for task in self._trees.tasks - self._named:
+            await self._trees.drop(task)
+        self._named = None
+
+    async def _answer(self, ask: int, act: Awaitable[None]) -> None:
+        try:
+            await act
+            status = Status.OK
+        except LinkError:
+            raise
+        except SecretfsError as refusal:
+            log("fs", "tree refused", error=str(refusal))
+            status = _status(refusal)
+        self._send(frames.Done(ask, status))
+
+    async def _fill(self, entry: Entry, buffer: memoryview) -> None:
+        """Ask control for a version, and open it into the arena."""
+        self._send(frames.Need(0, entry.content.number, entry.content.object_id))
+        frame = await self._due()
+        if isinstance(frame, frames.NoFill):
+            raise NotFoundError(f"control has no value for {entry.content.object_id} version {entry.content.number}")
+        fill = frames.expect(frame, frames.Fill)
+        context_end = DATA_KEY_BYTES + fill.context_size
+        end = context_end + fill.sealed_size
+        if end > MAILBOX_BYTES or fill.sealed_size != len(buffer) + OVERHEAD_BYTES:
+            raise LinkError("Fill is not of the size that was needed")
+        with memoryview(self._mailbox) as mail:
+            try:
+                key, sealed = mail[:DATA_KEY_BYTES], mail[context_end:end]
+                unseal_into(key, sealed, bytes(mail[DATA_KEY_BYTES:context_end]), buffer)
+            finally:
+                key.release()
+                sealed.release()
+                mail[:end] = bytes(end)
+
+    async def _due(self) -> Frame:
+        frame = await self._receive()
+        if frame is None:
+            raise LinkError("control went away")
+        return frame
+
+    async def _receive(self) -> Frame | None:
+        received = await next_frame(self._end)
+        return received[0] if received else None
+
+    def _send(self, frame: Frame) -> None:
+        try:
+            seqpacket.send(self._end, frames.encode(frame))
+        except OSError as gone:
+            raise LinkError("control went away") from gone
+
+
+class SupervisorLink:
+    """The socket to the supervisor: it asks whether the event loop turns, wires control, and locks memory."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._grown: trio.Event = trio.Event()
+        self._usable = 0
+
+    async def run(self, *, wired: Callable[[socket.socket, int], None]) -> bool:
+        """Serve until told to stop (True) or until the supervisor has gone away (False)."""
+        while (received := await next_frame(self._end, max_fds=2)) is not None:
+            match received:
+                case frames.Ping(beat), _:
+                    self.send(frames.Pong(beat))
+                case frames.Wire(), [control, mailbox]:
+                    wired(seqpacket.adopt(control), mailbox)
+                case frames.Grown(usable, _), _:
+                    self._usable = usable
+                    self._grown.set()
+                case frames.Stop(), _:
+                    return True
+                case frame, fds:
+                    for fd in fds:
+                        os.close(fd)
+                    log("fs", "unexpected frame", frame=type(frame).__name__)
+        return False
+
+    async def grow(self, wanted: int) -> int:
+        """Have the arena locked as far as ``wanted`` bytes; how far it is now. One caller at a time."""
+        self._grown = trio.Event()
+        self.send(frames.Grow(wanted))
+        await self._grown.wait()
+        return self._usable
+
+    def send(self, frame: Frame) -> None:
+        """Say it; a supervisor that is gone is found by ``run``."""
+        try:
+            seqpacket.send(self._end, frames.encode(frame))
+        except OSError as gone:
+            log("fs", "the supervisor does not listen", error=str(gone))
+
+
+def _entry(frame: frames.TreeEntry) -> Entry:
+    content = VersionRef(ObjectId(frame.object_id), frame.version)
+    if frame.kind >= len(_KINDS):
+        raise LinkError(f"TreeEntry is of kind {frame.kind}")
+    return Entry(_KINDS[frame.kind], frame.target, frame.uid, frame.gid, frame.mode, content, frame.size)
+
+
+def _status(refusal: SecretfsError) -> Status:
+    match refusal:
+        case ArenaFullError():
+            return Status.ARENA_FULL
+        case UnsealError():
+            return Status.UNSEAL_FAILED
+        case NotFoundError():
+            return Status.NO_VALUE
+        case _:
+            return Status.MALFORMED

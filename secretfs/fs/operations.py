@@ -1,0 +1,188 @@
+"""The handlers of FUSE requests. None of them waits, changes a tree, or lets anything but FUSEError out.
+
+The file system is read-only, and says so itself: a container with CAP_SYS_ADMIN can remount its bind read-write.
+``ctx`` is not looked at: the kernel checks owner and mode (``default_permissions``), and a tree holds only what its
+task was granted.
+"""
+
+import errno
+import functools
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, Final, NoReturn, ParamSpec, TypeVar
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, FUSEError, InodeT, ReaddirToken
+
+from secretfs.fs.arena import Arena
+from secretfs.fs.inodes import Inode, Inodes, negative_entry, slot_of_handle
+from secretfs.fs.manifest import Manifest, Slot
+from secretfs.linux.logline import log
+
+NAME_MAX: Final = 255  # bytes (linux/limits.h)
+_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+def _handler(act: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """A handler that answers at once. A bug becomes EIO and a line in the log: to pyfuse3, any exception but FUSEError
+    is the end of the mount, for every task.
+    """
+
+    @functools.wraps(act)
+    async def reply(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return act(self, *args, **kwargs)
+        except FUSEError:
+            raise
+        except Exception as bug:  # noqa: BLE001 - see above; no handler awaits, so this can eat no cancellation
+            log("fs", "handler failed", operation=act.__name__, error=type(bug).__name__)
+            raise FUSEError(errno.EIO) from None
+
+    return reply
+
+
+def _refusal(operation: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    async def refuse(_self: "Operations", *_args: object) -> NoReturn:
+        raise FUSEError(errno.EROFS)
+
+    refuse.__name__ = operation
+    refuse.__doc__ = "Refuse with EROFS."
+    return refuse
+
+
+class Operations(pyfuse3.Operations):
+    """What the kernel gets."""
+
+    supports_dot_lookup = False  # no file handle is turned into a name that the kernel has forgotten
+    enable_writeback_cache = False
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        inodes: Inodes,
+        arena: Arena,
+        *,
+        released: Callable[[Slot], None],
+    ) -> None:
+        super().__init__()
+        self._manifest = manifest
+        self._inodes = inodes.by_number
+        self._readable = inodes.readable
+        self._arena = arena
+        self._released = released
+        self.initialised: Callable[[], None] = _nothing
+        self._negative = negative_entry()
+        self._statvfs = _statvfs()
+
+    def init(self) -> None:
+        """INIT is being handled: ``initialised`` is the moment to put the device in place (fs/main.py)."""
+        self.initialised()
+
+    @_handler
+    def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> EntryAttributes:  # noqa: ARG002
+        """The child's attributes, or a negative entry. Names in the root are never remembered as missing."""
+        directory = self._inodes.get(parent_inode)
+        children = directory.children if directory else None
+        if children is None:
+            raise FUSEError(errno.ENOENT)
+        child = children.get(name)
+        if child is not None:
+            return child.attributes
+        if len(name) > NAME_MAX:
+            raise FUSEError(errno.ENAMETOOLONG)
+        if parent_inode == pyfuse3.ROOT_INODE:
+            raise FUSEError(errno.ENOENT)
+        return self._negative
+
+    @_handler
+    def getattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> EntryAttributes:  # noqa: ARG002
+        """Owner, mode, size."""
+        return self._known(inode).attributes
+
+    @_handler
+    def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:  # noqa: ARG002
+        """A file handle on the version that is shown now; it is counted before the kernel hears of it."""
+        if flags & _WRITING:
+            raise FUSEError(errno.EROFS)
+        found = self._known(inode)
+        self._arena.opened(self._manifest.slots[found.node.slot])
+        return found.file_info
+
+    @_handler
+    def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """A view into the arena, which libfuse writes from without a copy. A handle that was revoked: EACCES."""
+        view = self._readable.get(fh)
+        if view is None:
+            raise FUSEError(errno.EACCES)
+        return view[off : off + size]  # type: ignore[return-value]  # any buffer will do (pyfuse3 handlers.pxi)
+
+    @_handler
+    def release(self, fh: FileHandleT) -> None:
+        """One file handle less; a version that was only kept for it can go."""
+        slot = self._manifest.slots.get(slot_of_handle(fh))
+        if slot is not None:
+            self._arena.closed(slot)
+            self._released(slot)
+
+    @_handler
+    def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:  # noqa: ARG002
+        """The directory's inode number is its handle."""
+        self._known(inode)
+        return FileHandleT(inode)
+
+    @_handler
+    def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        """Children by serial, the order they came in: none is told twice or left out while others come and go."""
+        directory = self._inodes.get(fh)
+        if directory is None or directory.children is None or fh == pyfuse3.ROOT_INODE:
+            return
+        for name, child in directory.children.items():
+            serial = child.node.serial
+            if serial > start_id and not pyfuse3.readdir_reply(token, FileNameT(name), child.attributes, serial):
+                return
+
+    @_handler
+    def releasedir(self, fh: FileHandleT) -> None:
+        """Nothing is kept for an open directory."""
+
+    @_handler
+    def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:  # noqa: ARG002
+        """No space, no free space."""
+        return self._statvfs
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        """Lookup counts decide nothing here (and are lost when fs is replaced)."""
+
+    def _known(self, inode: int) -> Inode:
+        found = self._inodes.get(inode)
+        if found is None:
+            raise FUSEError(errno.ENOENT)
+        return found
+
+    setattr = _refusal("setattr")
+    mknod = _refusal("mknod")
+    mkdir = _refusal("mkdir")
+    unlink = _refusal("unlink")
+    rmdir = _refusal("rmdir")
+    symlink = _refusal("symlink")
+    rename = _refusal("rename")
+    link = _refusal("link")
+    create = _refusal("create")
+    write = _refusal("write")
+    setxattr = _refusal("setxattr")
+    removexattr = _refusal("removexattr")
+
+
+def _nothing() -> None:
+    """Until there is something to do."""
+
+
+def _statvfs() -> pyfuse3.StatvfsData:
+    data = pyfuse3.StatvfsData()
+    data.f_bsize = data.f_frsize = 4096
+    data.f_namemax = NAME_MAX
+    return data

@@ -1,0 +1,67 @@
+"""The arena's memfd: made here, locked here (fs has no capability for it), wiped here when nobody serves any more."""
+
+import os
+from typing import Final
+
+from secretfs.errors import SetupError
+from secretfs.link.layout import GROW_BYTES, MAILBOX_BYTES, PAGE, ArenaLayout
+from secretfs.linux import memory
+
+_ZEROS: Final = bytes(1 << 20)
+
+
+class ArenaMemory:
+    """The memfd and the lock on its data. ``usable`` bytes of data are in memory for good."""
+
+    def __init__(self, data_bytes: int) -> None:
+        """Raises SetupError if not even the first step can be locked."""
+        self.layout = ArenaLayout(data_bytes)
+        self.fd = memory.memfd("secretfs-arena", self.layout.total)
+        self._memory = memory.mapped(self.fd, self.layout.total)
+        memory.keep_out_of_dumps(self._memory)
+        memory.keep_out_of_forks(self._memory)
+        self.usable = 0
+        error = self.grow(min(GROW_BYTES, data_bytes))
+        if error:
+            raise SetupError(
+                f"the arena cannot be locked in memory: {os.strerror(error)}: "
+                "CAP_IPC_LOCK or a higher ulimit -l is needed"
+            )
+
+    def grow(self, wanted: int) -> int:
+        """Lock as far as ``wanted`` bytes of data; 0, or the errno of a refusal, with what was usable still usable."""
+        wanted = min(-(-wanted // PAGE) * PAGE, self.layout.data_bytes)
+        if wanted <= self.usable:
+            return 0
+        try:
+            memory.mlock(self._memory, self.layout.data + self.usable, wanted - self.usable)
+        except OSError as exc:
+            return exc.errno or 1
+        self.usable = wanted
+        return 0
+
+    def wipe(self) -> None:
+        """Zero all data that was ever usable, and the manifest with it."""
+        for at in range(self.layout.data, self.layout.data + self.usable, len(_ZEROS)):
+            end = min(at + len(_ZEROS), self.layout.data + self.usable)
+            self._memory[at:end] = _ZEROS[: end - at]
+        self._memory[:PAGE] = _ZEROS[:PAGE]
+        for journal in self.layout.journals:
+            self._memory[journal : journal + PAGE] = _ZEROS[:PAGE]
+
+
+class Mailbox:
+    """The memfd through which values cross from control to fs: fresh for each pair of them, wiped at its end."""
+
+    def __init__(self) -> None:
+        self.fd = memory.memfd("secretfs-mailbox", MAILBOX_BYTES)
+        self._memory = memory.mapped(self.fd, MAILBOX_BYTES)
+        memory.keep_out_of_dumps(self._memory)
+        memory.keep_out_of_forks(self._memory)
+        memory.mlock(self._memory)
+
+    def end(self) -> None:
+        """Wipe it, and let it go."""
+        self._memory[:] = bytes(MAILBOX_BYTES)
+        self._memory.close()
+        os.close(self.fd)

@@ -1,0 +1,140 @@
+"""What control asks of root: three fixed verbs, in threads.
+
+A path into the mount is answered by fs; were it looked up in the supervisor's loop while fs is dead, nobody would be
+left to start another.
+"""
+
+import contextlib
+import os
+import queue
+import re
+import select
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from secretfs.link import frames
+from secretfs.link.frames import Frame
+from secretfs.linux import namespaces, process, seqpacket
+from secretfs.linux.logline import log
+from secretfs.linux.mount import open_tree
+
+_AREAS: Final = ("secrets", "configs")
+_TASK: Final = re.compile(r"[0-9a-z]{25}")
+_THREADS: Final = 8
+_SEND_SECONDS: Final = 2.0
+_KINDS: Final = ("user", "pid", "mnt")
+_EINVAL, _ESRCH = 22, 3
+
+
+class Broker:
+    """Answers go to the control process that asked, or nowhere."""
+
+    def __init__(self, mountpoint: str) -> None:
+        self._mountpoint = mountpoint
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="broker")
+        self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
+        threading.Thread(target=self._scan_for_ever, name="broker-scan", daemon=True).start()
+
+    def serve(self, end: socket.socket, frame: Frame, fds: list[int]) -> bool:
+        """Take the frame if it is a question for the broker; its descriptors with it."""
+        match frame, fds:
+            case frames.AskTreeFd(), []:
+                self._threads.submit(self._tree_fd, end, frame)
+            case frames.AskNamespaces(), [pidfd]:
+                self._threads.submit(self._namespaces, end, frame, pidfd)
+            case frames.AskMembers(), []:
+                self._scans.put((end, frame))
+            case _:
+                return False
+        return True
+
+    def _tree_fd(self, end: socket.socket, ask: frames.AskTreeFd) -> None:
+        if not _TASK.fullmatch(ask.task) or ask.kind >= len(_AREAS):
+            _reply(end, frames.TreeFd(ask.ask, _EINVAL))
+            return
+        try:
+            fd = open_tree(f"{self._mountpoint}/{ask.task}/{_AREAS[ask.kind]}")
+        except OSError as refusal:
+            _reply(end, frames.TreeFd(ask.ask, refusal.errno or _EINVAL))
+            return
+        try:
+            _reply(end, frames.TreeFd(ask.ask, 0), [fd])
+        finally:
+            os.close(fd)
+
+    def _namespaces(self, end: socket.socket, ask: frames.AskNamespaces, pidfd: int) -> None:
+        try:
+            pid = process.pid_of(pidfd)
+            inodes = [namespaces.ns_inode(pid, kind) for kind in _KINDS]
+            process.pid_of(pidfd)  # still the same process: the number was not another's meanwhile
+        except OSError as refusal:
+            _reply(end, frames.Namespaces(ask.ask, refusal.errno or _ESRCH, 0, 0, 0))
+        else:
+            _reply(end, frames.Namespaces(ask.ask, 0, *inodes))
+        finally:
+            os.close(pidfd)
+
+    def _scan_for_ever(self) -> None:
+        """One look at /proc answers all who asked before it began."""
+        while True:
+            asks = [self._scans.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    asks.append(self._scans.get_nowait())
+            wanted = {ask.mnt for _, ask in asks}
+            found = _members(wanted)
+            for end, ask in asks:
+                _send_members(end, ask, found[ask.mnt])
+
+
+def own_identity() -> frames.Identity:
+    """The daemon's own namespaces."""
+    return frames.Identity(*[namespaces.ns_inode("self", kind) for kind in _KINDS])
+
+
+def _members(wanted: set[int]) -> dict[int, list[int]]:
+    """Pids by mount namespace, for those that are wanted."""
+    found: dict[int, list[int]] = {mnt: [] for mnt in wanted}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                mnt = namespaces.ns_inode(name, "mnt")
+                if mnt in wanted and process.process_state(int(name)) not in "ZX":
+                    found[mnt].append(int(name))
+    return found
+
+
+def _send_members(end: socket.socket, ask: frames.AskMembers, pids: list[int]) -> None:
+    chunks = [pids[at : at + frames.MAX_FDS] for at in range(0, len(pids), frames.MAX_FDS)] or [[]]
+    for index, chunk in enumerate(chunks):
+        pidfds = [fd for pid in chunk if (fd := _pidfd(pid, ask.mnt)) is not None]
+        try:
+            _reply(end, frames.Members(ask.ask, int(index + 1 < len(chunks))), pidfds)
+        finally:
+            for fd in pidfds:
+                os.close(fd)
+
+
+def _pidfd(pid: int, mnt: int) -> int | None:
+    """A pidfd of the process, if it still is the one that was seen."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        if namespaces.ns_inode(pid, "mnt") == mnt:
+            return fd
+    os.close(fd)
+    return None
+
+
+def _reply(end: socket.socket, frame: Frame, fds: list[int] | None = None) -> None:
+    packet = frames.encode(frame)
+    try:
+        while select.select([], [end], [], _SEND_SECONDS)[1]:
+            with contextlib.suppress(BlockingIOError):
+                return seqpacket.send(end, packet, fds or ())
+    except (OSError, ValueError) as gone:  # ValueError: the loop closed the socket of a dead control meanwhile
+        log("supervisor", "answer not delivered", error=str(gone))

@@ -1,0 +1,169 @@
+"""What the daemon finds on the machine, and what it makes there. A refusal says what to do, and comes before a change.
+
+Fixed uids, free of the ranges of Debian and systemd, unless system users of these names exist.
+"""
+
+import errno
+import fcntl
+import grp
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from secretfs.errors import SetupError
+from secretfs.linux.mount import MNT_DETACH, umount2
+from secretfs.linux.process import process_state
+
+FSTYPE: Final = "fuse"
+SOURCE: Final = "secretfs"
+_FS_USER: Final = ("secretfs-fs", 75301)
+_CONTROL_USER: Final = ("secretfs-control", 75302)
+_API_GROUP: Final = "secretfs"
+_LOCK: Final = "daemon.lock"
+_BACKLOG: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Who a child process is."""
+
+    uid: int
+    gid: int
+
+
+def fs_ids() -> Ids:
+    """Uid and gid of fs."""
+    return _ids(*_FS_USER)
+
+
+def control_ids() -> Ids:
+    """Uid and gid of control."""
+    return _ids(*_CONTROL_USER)
+
+
+def check_root() -> None:
+    """Raises SetupError for any other user."""
+    if os.geteuid() != 0:
+        raise SetupError(f"secretfs daemon must be run as root, not as uid {os.geteuid()}: use sudo")
+
+
+def made_directory(path: str, what: str, *, mode: int, owners: tuple[int, ...]) -> None:
+    """Make the directory if it is missing. Raises SetupError if others could write to it, or if it is none."""
+    try:
+        Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+        found = os.stat(path)
+    except OSError as exc:
+        raise SetupError(f"{what} {path!r} cannot be used: {exc.strerror}") from exc
+    if found.st_uid not in owners:
+        raise SetupError(f"{what} {path!r} belongs to uid {found.st_uid}: run chown root {path}")
+    if found.st_mode & 0o022:
+        shown = stat.S_IMODE(found.st_mode)
+        raise SetupError(f"{what} {path!r} can be written by others (mode {shown:04o}): run chmod go-w {path}")
+
+
+def give_state(path: str, owner: Ids) -> None:
+    """The state directory and the files in it belong to control."""
+    os.chmod(path, 0o700)
+    for place in [path, *(entry.path for entry in os.scandir(path))]:
+        os.chown(place, owner.uid, owner.gid, follow_symlinks=False)
+
+
+def locked(directory: str) -> int:
+    """A descriptor that holds the directory's lock. Raises SetupError if another daemon does, naming its pid."""
+    fd = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise SetupError(
+            f"another secretfs daemon (pid {holder}) uses {directory!r}: stop it, or choose other directories "
+            "with --state-dir and --runtime-dir"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def clear_mountpoint(path: str) -> None:
+    """An empty directory that nothing is mounted on. A dead or left-over mount of secretfs is taken away.
+
+    Only called with the lock held: no living daemon has that mount. Raises SetupError.
+    """
+    while _left_over(path):
+        umount2(path, MNT_DETACH)
+    try:
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = os.listdir(path)
+    except FileExistsError:
+        raise SetupError(f"mountpoint {path!r} is not a directory: choose another with --mountpoint") from None
+    except OSError as exc:
+        raise SetupError(f"mountpoint {path!r} cannot be used: {exc.strerror}") from exc
+    if content:
+        raise SetupError(f"mountpoint {path!r} is not empty: choose another with --mountpoint")
+
+
+def listener(path: str, kind: socket.SocketKind, *, mode: int, gid: int = 0) -> socket.socket:
+    """A listening unix socket at ``path``; a file left there by a dead daemon is replaced."""
+    Path(path).unlink(missing_ok=True)
+    end = socket.socket(socket.AF_UNIX, kind)
+    before = os.umask(0o177)
+    try:
+        end.bind(path)
+    except OSError as exc:
+        end.close()
+        raise SetupError(f"socket {path!r} cannot be made: {exc.strerror or exc}") from exc
+    finally:
+        os.umask(before)
+    os.chown(path, 0, gid)
+    os.chmod(path, mode)
+    end.listen(_BACKLOG)
+    end.setblocking(False)
+    return end
+
+
+def api_gid() -> int:
+    """The group that may use the API: ``secretfs``; without one it is root's alone."""
+    try:
+        return grp.getgrnam(_API_GROUP).gr_gid
+    except KeyError:
+        return 0
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return process_state(pid) not in "ZX"
+    except ProcessLookupError:
+        return False
+
+
+def _ids(name: str, number: int) -> Ids:
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        return Ids(number, number)
+    return Ids(user.pw_uid, user.pw_gid)
+
+
+def _left_over(path: str) -> bool:
+    try:
+        os.stat(path)
+    except OSError as exc:
+        if exc.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            return True
+    return os.path.realpath(path) in _secretfs_mounts()
+
+
+def _secretfs_mounts() -> Iterator[str]:
+    """Mountpoints of secretfs, from proc_pid_mountinfo(5)."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            if after.split()[:2] in ([FSTYPE, SOURCE], [f"{FSTYPE}.{SOURCE}", SOURCE]):
+                yield before.split()[4].encode().decode("unicode_escape")
