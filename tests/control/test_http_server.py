@@ -11,6 +11,7 @@ import trio
 from control_harness import parsed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control.api import server
 from secretfs.control.api.http import Request, Response, json_response
@@ -236,6 +237,7 @@ async def test_stop_lets_what_is_in_hand_end(tmp_path, serving):
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await inside.wait()
         stop.set()
+        await wait_all_tasks_blocked()
         answer.set()
         data = b"".join([chunk async for chunk in stream])
     assert parsed(data).headers["connection"] == "close"

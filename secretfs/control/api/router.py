@@ -3,7 +3,7 @@ names an object.
 """
 
 import urllib.parse
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 
 from secretfs.control.api.errors import response_for
@@ -17,13 +17,20 @@ _ANY = "{}"
 
 async def answered(routes: Routes, request: Request, path: str) -> Response:
     """The route's answer, or the refusal in words. No SecretfsError leaves this."""
-    parts = path.split("/")
     try:
-        for at in range(len(parts), 0, -1):
-            place = "/".join([*parts[:at], _ANY, *parts[at + 1 :]]) if at < len(parts) else path
+        for place, part in _places(path):
             route = routes.get((request.method, place))
             if route is not None:
-                return await route(request, urllib.parse.unquote(parts[at]) if at < len(parts) else "")
+                return await route(request, urllib.parse.unquote(part))
     except SecretfsError as error:
         return response_for(error)
     return message(HTTPStatus.NOT_FOUND, "page not found")
+
+
+def _places(path: str) -> Iterator[tuple[str, str]]:
+    """The path itself, then with each of its parts taken for a name, the last first."""
+    yield path, ""
+    parts = path.split("/")
+    for at in range(len(parts) - 1, 0, -1):
+        if parts[at]:
+            yield "/".join([*parts[:at], _ANY, *parts[at + 1 :]]), parts[at]

@@ -85,7 +85,7 @@ def _check(text: bytearray) -> None:
         if char == _PADDING and quantum >= 2:
             padding += 1
         elif char not in _ALPHABET or padding:
-            raise _illegal(at)
+            raise _illegal(at - padding)
         quantum += 1
     if quantum not in (0, _QUANTUM):
         raise _illegal(len(text) if padding else start)
