@@ -60,5 +60,14 @@ def _cells(record: object) -> tuple[str, ...]:
         answers.text(record, "ID"),
         str(answers.number(record, "UID")),
         str(answers.number(record, "PID")),
-        " ".join(f"{key}={value if isinstance(value, str) else output.compact(value)}" for key, value in pairs),
+        " ".join(f"{key}={_detail(value)}" for key, value in pairs),
     )
+
+
+def _detail(value: object) -> str:
+    match value:
+        case str():
+            return value
+        case list():
+            return ",".join(_detail(item) for item in value)
+    return output.compact(value)

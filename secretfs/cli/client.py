@@ -91,7 +91,7 @@ class Client:
             seconds = f"{self._silence_seconds:g} s"
             raise self._unreachable(f"no answer for {seconds}", "look at the daemon's log") from None
         except OSError as exc:
-            raise self._unreachable(exc.strerror or str(exc), _hint(exc)) from None
+            raise self._unreachable((exc.strerror or str(exc)).lower(), _hint(exc)) from None
         except LinkError as exc:
             raise self._unreachable(str(exc), "is another program listening there?") from None
         return self._decoded(response)

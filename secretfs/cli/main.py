@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return CLOSED_PIPE
     except OSError as exc:
         _abandon_stdout()
-        output.error(f"cannot write the output: {exc.strerror}")
+        output.error(f"cannot write the output: {(exc.strerror or str(exc)).lower()}")
         return REFUSED
     return code
 

@@ -8,12 +8,27 @@ sub-command, or ``nargs=REMAINDER``) ends at its first operand.
 """
 
 import argparse
+import os
 from collections import deque
 from collections.abc import Sequence
 
 from secretfs.errors import UsageError
 
 HOST_HELP = "the daemon's socket (default $SECRETFS_HOST or unix:///run/secretfs/api.sock)"
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. argparse would import shutil for that, for every single argument."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=_terminal_columns() - 2)
+
+
+def _terminal_columns() -> int:
+    try:
+        return max(os.get_terminal_size(1).columns, 40)
+    except OSError:
+        return 100  # a file or a pipe
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -33,7 +48,7 @@ class CommandParser(argparse.ArgumentParser):
             description=description,
             epilog=epilog,
             add_help=add_help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         self.add_argument("-H", "--host", metavar="ADDRESS", default=argparse.SUPPRESS, help=HOST_HELP)

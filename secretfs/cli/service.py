@@ -143,6 +143,8 @@ def create(arguments: Namespace) -> int:
     from secretfs.cli.labels import parse_labels
 
     labels = parse_labels(arguments.label, flag="-l, --label")
+    if not arguments.name:
+        raise InvalidArgumentError("name must be provided")  # the daemon would make one up, as docker's does
     client = client_of(arguments)
     spec = {
         "Name": arguments.name,

@@ -167,7 +167,7 @@ class _Run:
             return self._call(command, first.source, dot, final)
         if isinstance(first, Path) and first.names and first.names[-1] == "Label":
             owner = self._path(Path(first.at, first.source, first.start, first.names[:-1]), dot)
-            if isinstance(owner, Row):
+            if isinstance(owner, Row) and "Labels" in owner.fields:
                 return self._label(owner, first, [*(self._operand(operand, dot) for operand in rest), *final])
         if rest or final:
             raise self._error(first.at, first.source, self._not_callable(first, dot, len(rest) + len(final)))

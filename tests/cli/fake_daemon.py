@@ -1,0 +1,327 @@
+"""The API as the command line sees it, in dicts: a second implementation, which must pass the same
+transcripts as the real one.
+
+It runs in a thread. Beside being a daemon it can be a bad one: ``answers`` puts raw bytes in place of
+every answer.
+"""
+
+import base64
+import binascii
+import json
+import re
+import socketserver
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from itertools import count
+from pathlib import Path
+
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
+_SERVICE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?")
+_MAX_SECRET_BYTES = 500 * 1024 - 1
+_PID = 4711
+
+
+class RefusedError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def invalid(message: str) -> RefusedError:
+    return RefusedError(400, f"rpc error: code = InvalidArgument desc = {message}")
+
+
+class FakeDaemon:
+    """The state; each method is a route."""
+
+    def __init__(self, path: Path) -> None:
+        self.host = f"unix://{path}"
+        self.secrets: dict[str, dict] = {}
+        self.services: dict[str, dict] = {}
+        self.tasks: dict[str, dict] = {}
+        self.records: list[dict] = []
+        self.values: dict[str, bytes] = {}
+        self.requests: list[str] = []
+        self.answers: bytes | None = None
+        self.warnings: list[str] | None = None
+        self.before_update = lambda: None
+        self._numbers = count(1)
+
+    # what a test does behind the command line's back
+
+    def attach(self, service: str | None = None, *names: str) -> str:
+        task_id = self._id()
+        found = self._find(self.services, "service", service) if service else None
+        references = found["Spec"]["TaskTemplate"]["ContainerSpec"]["Secrets"] if found else []
+        granted = [(ref["SecretName"], ref["File"]["Name"]) for ref in references] + [(name, name) for name in names]
+        grants = [
+            {"Kind": "secret", "Name": name, "Version": 1, "Target": target, "UID": 0, "GID": 0, "Mode": 292}
+            | {"ID": self._find(self.secrets, "secret", name)["ID"]}
+            for name, target in granted
+        ]
+        self.tasks[task_id] = {
+            "ID": task_id,
+            "Service": service or "",
+            "ServiceID": found["ID"] if found else "",
+            "PID": _PID,
+            "Since": _now(),
+            "State": "running",
+            "TargetDir": "/run/secrets",
+            "Grants": grants,
+        }
+        self._record("task attach", "task", task_id, service or "", {})
+        return task_id
+
+    # routes
+
+    def create_secret(self, body: dict, _: dict) -> object:
+        name = body.get("Name", "")
+        if not name:
+            raise invalid("name must be provided")
+        if not _NAME.fullmatch(name):
+            raise invalid(
+                "invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, "
+                "and the start and end character must be [a-zA-Z0-9]"
+            )
+        try:
+            data = base64.b64decode(body["Data"], validate=True)
+        except binascii.Error:
+            raise RefusedError(400, "invalid JSON: illegal base64 data at input byte 0") from None
+        if not 0 < len(data) <= _MAX_SECRET_BYTES:
+            raise invalid("secret data must be larger than 0 and less than 512000 bytes")
+        if any(known["Spec"]["Name"].lower() == name.lower() for known in self.secrets.values()):
+            raise RefusedError(409, f"rpc error: code = AlreadyExists desc = secret {name} already exists")
+        made = self._object({"Name": name, "Labels": body.get("Labels") or {}})
+        self.secrets[made["ID"]] = made
+        self.values[name] = data
+        self._record("secret create", "secret", made["ID"], name, {"Version": 1})
+        return {"ID": made["ID"]}
+
+    def list_secrets(self, query: dict) -> object:
+        return self._filtered(self.secrets, query, ("id", "label", "name", "names"))
+
+    def inspect_secret(self, reference: str) -> object:
+        return self._find(self.secrets, "secret", reference)
+
+    def remove_secret(self, reference: str) -> None:
+        secret = self._find(self.secrets, "secret", reference)
+        users = [
+            service["Spec"]["Name"]
+            for service in self.services.values()
+            if any(ref["SecretID"] == secret["ID"] for ref in _references(service["Spec"]))
+        ]
+        if users:
+            plural = "service" if len(users) == 1 else "services"
+            name = secret["Spec"]["Name"]
+            raise invalid(f"secret '{name}' is in use by the following {plural}: {', '.join(users)}")
+        del self.secrets[secret["ID"]]
+        self._record("secret rm", "secret", secret["ID"], secret["Spec"]["Name"], {})
+
+    def create_service(self, body: dict, _: dict) -> object:
+        name = body["Name"]
+        if not _SERVICE_NAME.fullmatch(name):
+            raise invalid("name must be valid as a DNS name component")
+        if any(known["Spec"]["Name"].lower() == name.lower() for known in self.services.values()):
+            message = f"name conflicts with an existing object: service {name} already exists"
+            raise RefusedError(409, f"rpc error: code = AlreadyExists desc = {message}")
+        self._check(body)
+        made = self._object(body)
+        self.services[made["ID"]] = made
+        self._record("service create", "service", made["ID"], name, _detail(body))
+        return {"ID": made["ID"], "Warnings": self.warnings}
+
+    def list_services(self, query: dict) -> object:
+        running = [task["ServiceID"] for task in self.tasks.values()]
+        return [
+            service | {"ServiceStatus": {"RunningTasks": running.count(service["ID"])}}
+            for service in self._filtered(self.services, query, ("id", "label", "name"))
+        ]
+
+    def inspect_service(self, reference: str) -> object:
+        return self._find(self.services, "service", reference)
+
+    def update_service(self, reference: str, body: dict, query: dict) -> object:
+        self.before_update()
+        service = self._find(self.services, "service", reference)
+        if query["version"] != str(service["Version"]["Index"]):
+            raise RefusedError(500, "rpc error: code = Unknown desc = update out of sequence")
+        self._check(body)
+        service |= {"Spec": body, "Version": {"Index": next(self._numbers)}, "UpdatedAt": _now()}
+        self.services[service["ID"]] = service
+        self._record("service update", "service", service["ID"], body["Name"], _detail(body))
+        return {"Warnings": self.warnings}
+
+    def remove_service(self, reference: str) -> None:
+        service = self._find(self.services, "service", reference)
+        del self.services[service["ID"]]
+        self.tasks = {key: task for key, task in self.tasks.items() if task["ServiceID"] != service["ID"]}
+        self._record("service rm", "service", service["ID"], service["Spec"]["Name"], {})
+
+    def detach(self, reference: str) -> None:
+        del self.tasks[self._find(self.tasks, "task", reference)["ID"]]
+
+    # rules
+
+    def _check(self, spec: dict) -> None:
+        seen: dict[str, str] = {}
+        for reference in _references(spec):
+            name, file = reference["SecretName"], reference["File"]
+            if reference["SecretID"] not in self.secrets:
+                raise invalid(f"secret not found: {name}")
+            if file["Name"] in seen:
+                other = seen[file["Name"]]
+                raise invalid(f"secret references '{other}' and '{name}' have a conflicting target: '{file['Name']}'")
+            if file["UID"] == "nosuchuser":
+                raise invalid("unknown user 'nosuchuser': this host has none of that name")
+            seen[file["Name"]] = name
+
+    def _find(self, objects: dict[str, dict], noun: str, reference: str) -> dict:
+        if reference in objects:
+            return objects[reference]
+        for known in objects.values():
+            if known.get("Spec", {}).get("Name", "").lower() == reference.lower() != "":
+                return known
+        matches = [known for key, known in objects.items() if key.startswith(reference)]
+        if not matches:
+            raise RefusedError(404, f"{noun} {reference} not found")
+        if len(matches) > 1:
+            raise RefusedError(400, f"{noun} {reference} is ambiguous ({len(matches)} matches found)")
+        return matches[0]
+
+    def _filtered(self, objects: dict[str, dict], query: dict, known: tuple[str, ...]) -> list[dict]:
+        filters = {key: list(values) for key, values in json.loads(query.get("filters", "{}")).items()}
+        for key in filters:
+            if key not in known:
+                raise RefusedError(400, f"invalid filter '{key}'")
+        return [item for item in objects.values() if _wanted(item, filters)]
+
+    def _object(self, spec: dict) -> dict:
+        now = _now()
+        index = {"Index": next(self._numbers)}
+        return {"ID": self._id(), "Version": index, "CreatedAt": now, "UpdatedAt": now, "Spec": spec}
+
+    def _id(self) -> str:
+        return f"{'abc'[next(self._numbers) % 3]}{next(self._numbers):024d}"
+
+    def _record(self, action: str, kind: str, ref: str, name: str, detail: dict) -> None:
+        record = {"Time": _now(), "Action": action, "Kind": kind, "ID": ref, "Name": name}
+        self.records.append(record | {"UID": 0, "PID": _PID, "Detail": detail})
+
+
+def _references(spec: dict) -> list[dict]:
+    return spec["TaskTemplate"]["ContainerSpec"].get("Secrets") or []
+
+
+def _detail(spec: dict) -> dict:
+    return {"Grants": [f"{ref['SecretName']}:{ref['File']['Name']}" for ref in _references(spec)]}
+
+
+def _wanted(item: dict, filters: dict[str, list[str]]) -> bool:
+    spec = item["Spec"]
+    named = [spec["Name"].lower().startswith(name.lower()) for name in filters.get("name", ())]
+    named += [item["ID"].startswith(start) for start in filters.get("id", ())]
+    labels = [label.partition("=") for label in filters.get("label", ())]
+    labelled = all(key in spec["Labels"] and value in ("", spec["Labels"][key]) for key, _, value in labels)
+    return labelled and (any(named) or not named)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    daemon: FakeDaemon
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.daemon.requests.append(self.requestline)
+        if self.daemon.answers is not None:
+            self.wfile.write(self.daemon.answers)
+            self.close_connection = True
+            return
+        try:
+            status, answer = self._routed(json.loads(body) if body else {})
+        except RefusedError as refusal:
+            status, answer = refusal.status, {"message": str(refusal)}
+        data = b"" if answer is None else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        if status != 204:
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if data:
+            self.wfile.write(data)
+
+    def _routed(self, body: dict) -> tuple[int, object]:
+        url = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+        parts = [urllib.parse.unquote(part) for part in url.path.split("/")[1:]]
+        daemon = self.daemon
+        match self.command, parts:
+            case "POST", ["secrets", "create"]:
+                return 201, daemon.create_secret(body, query)
+            case "GET", ["secrets"]:
+                return 200, daemon.list_secrets(query)
+            case "GET", ["secrets", reference]:
+                return 200, daemon.inspect_secret(reference)
+            case "DELETE", ["secrets", reference]:
+                return 204, daemon.remove_secret(reference)
+            case "POST", ["services", "create"]:
+                return 201, daemon.create_service(body, query)
+            case _:
+                return self._more(parts, body, query)
+
+    def _more(self, parts: list[str], body: dict, query: dict) -> tuple[int, object]:
+        daemon = self.daemon
+        match self.command, parts:
+            case "GET", ["services"]:
+                return 200, daemon.list_services(query)
+            case "GET", ["services", reference]:
+                return 200, daemon.inspect_service(reference)
+            case "POST", ["services", reference, "update"]:
+                return 200, daemon.update_service(reference, body, query)
+            case "DELETE", ["services", reference]:
+                return 200, daemon.remove_service(reference)
+            case "GET", ["secretfs", "v1", "tasks"]:
+                return 200, list(daemon.tasks.values())
+            case "DELETE", ["secretfs", "v1", "tasks", reference]:
+                return 204, daemon.detach(reference)
+            case "GET", ["secretfs", "v1", "audit"]:
+                return 200, daemon.records
+        raise RefusedError(404, "page not found")
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def fake_daemon(path: Path) -> Iterator[FakeDaemon]:
+    """A daemon at the path, until the block ends."""
+    daemon = FakeDaemon(path)
+    handler = type("Handler", (_Handler,), {"daemon": daemon, "address_string": lambda _: "cli"})
+    with _Server(str(path), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield daemon
+        finally:
+            server.shutdown()
+            thread.join()
