@@ -158,7 +158,7 @@ class _Frontend:
     @contextlib.contextmanager
     def _counted(self, uid: int) -> Iterator[None]:
         if uid != 0 and self._of_uid[uid] >= MAX_CONNECTIONS_PER_UID:
-            raise UnavailableError(f"uid {uid} has {MAX_CONNECTIONS_PER_UID} connections already")
+            raise UnavailableError(f"uid {uid} has too many connections at once")
         self._of_uid[uid] += 1
         try:
             yield
@@ -311,7 +311,7 @@ async def _received(connection: trio.socket.SocketType, decoder: msgspec.json.De
         raise BadRequestError(f"the message is longer than {MAX_REQUEST_BYTES} bytes")
     try:
         return decoder.decode(packet)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except msgspec.DecodeError as exc:
         raise BadRequestError(f"the message cannot be read: {exc}") from None
 
 

@@ -1,0 +1,452 @@
+import contextlib
+import errno
+import json
+import os
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from secretfs.control.audit import Caller
+from secretfs.control.broker import Namespaces
+from secretfs.control.frontends import attach
+from secretfs.control.usecases.tasks import Attached, AttachRequest
+from secretfs.core.grant import GrantRequest
+from secretfs.core.names import Kind, ObjectId, ObjectName, TaskId
+from secretfs.core.plan import Entry, VersionRef
+from secretfs.core.task import Leader, Task
+from secretfs.errors import NotFoundError, SecretfsError, StoreError, UnavailableError
+from secretfs.linux import mount, namespaces, process
+
+TASK = TaskId("t" * 25)
+REQUEST = {"Service": "web", "Secrets": [], "TargetDir": "/run/secrets", "UntilLeader": False}
+MOUNTED = b'{"Mounted": true}'
+ELSEWHERE = 4711  # a mount namespace that is nobody's
+
+
+class FakeTasks:
+    """Tasks as the use cases keep them: begun, running, gone; with what a test wants to go wrong."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[object, ...]] = []
+        self.files = [(Kind.SECRET, "db")]
+        self.refusals: dict[str, SecretfsError] = {}
+        self.detach_seconds = 0.0
+
+    async def attach(self, caller: Caller, request: AttachRequest, leader: Leader) -> Attached:
+        self._record("attach", caller, request, leader)
+        task = Task(TASK, None, "", (), leader, request.target_dir, caller.uid, 0, request.until_leader)
+        tree = {key: Entry(*key, 0, 0, 0o444, VersionRef(ObjectId("o" * 25), 1), 7) for key in self.files}
+        return Attached(task, tree, {key: ObjectName(f"{key[0].value}.{key[1]}") for key in self.files})
+
+    async def running(self, task_id: TaskId, mnt_ns: int) -> None:
+        self._record("running", task_id, mnt_ns)
+
+    async def detach(self, task_id: TaskId, reason: str) -> None:
+        await trio.sleep(self.detach_seconds)
+        self._record("detach", task_id, reason)
+
+    def acts(self) -> list[object]:
+        return [entry[0] for entry in self.log]
+
+    def _record(self, act: str, *details: object) -> None:
+        self.log.append((act, *details))
+        if act in self.refusals:
+            raise self.refusals[act]
+
+
+@dataclass
+class FakeBroker:
+    """Processes as they are, trees as directories. ``seen`` is a peer's mount namespace from the second look on."""
+
+    tree: Path
+    own: Namespaces = field(default_factory=lambda: namespaces_of("self"))
+    seen: int | None = ELSEWHERE
+    looks: int = 0
+    refused_kind: Kind | None = None
+
+    async def tree_fd(self, task: TaskId, kind: Kind) -> int:
+        assert task == TASK
+        if kind is self.refused_kind:
+            raise UnavailableError("no tree today")
+        return os.open(self.tree / f"{kind.value}s", os.O_PATH)
+
+    async def namespaces(self, pidfd: int) -> Namespaces:
+        self.looks += 1
+        try:
+            theirs = namespaces_of(process.pid_of(pidfd))
+        except OSError:
+            raise NotFoundError("the process is gone") from None
+        if self.looks > 1 and self.seen is not None:
+            return Namespaces(theirs.user, theirs.pid, self.seen)
+        return theirs
+
+
+def namespaces_of(pid: int | str) -> Namespaces:
+    return Namespaces(*(namespaces.ns_inode(pid, kind) for kind in ("user", "pid", "mnt")))
+
+
+class Frontend:
+    """The attach socket with its fakes, and peers for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = str(directory / "attach.sock")
+        for kind in Kind:
+            (directory / f"{kind.value}s").mkdir()
+        self.tasks = FakeTasks()
+        self.broker = FakeBroker(directory)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(self.path)
+        os.chmod(self.path, 0o666)
+        self.listener.listen()
+
+    @contextlib.asynccontextmanager
+    async def serving(self):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(attach.serve, self.listener, self.tasks, self.broker)
+            yield nursery.cancel_scope
+            nursery.cancel_scope.cancel()
+
+    @contextlib.asynccontextmanager
+    async def peer(self):
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            await connection.connect(self.path)
+            yield connection
+
+    async def said_to(self, *packets: bytes) -> list[object]:
+        """All that a peer gets that sends these, one after each answer; None at the end of the connection."""
+        answers: list[object] = []
+        async with self.serving(), self.peer() as connection:
+            for packet in packets:
+                await connection.send(packet)
+                answers.append(await said(connection))
+            if answers[-1] is not None:
+                answers.append(await said(connection))
+        return answers
+
+
+async def said(connection) -> object:
+    try:
+        packet = await connection.recv(200_000)
+    except ConnectionResetError:
+        packet = await connection.recv(200_000)
+    return json.loads(packet) if packet else None
+
+
+async def given(connection) -> tuple[object, list[int]]:
+    space = socket.CMSG_SPACE(2 * 4)
+    packet, control, flags, _ = await connection.recvmsg(200_000, space, socket.MSG_CMSG_CLOEXEC)
+    assert not flags & socket.MSG_CTRUNC
+    fds = [fd for _, _, data in control for fd in memoryview(data).cast("i")]
+    return json.loads(packet), fds
+
+
+def encoded(**changed: object) -> bytes:
+    return json.dumps(REQUEST | changed).encode()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def frontend(tmp_path):
+    tmp_path.chmod(0o755)
+    made = Frontend(tmp_path)
+    yield made
+    made.listener.close()
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left(frontend):
+    before = open_descriptors()
+    yield
+    assert open_descriptors() == before
+
+
+async def test_a_peer_gets_its_tree_and_the_word_to_start(frontend):
+    async with frontend.serving(), frontend.peer() as connection:
+        await connection.send(encoded())
+        answer, [tree] = await given(connection)
+        assert os.readlink(f"/proc/self/fd/{tree}") == str(frontend.broker.tree / "secrets")
+        os.close(tree)
+        assert answer == {"Task": TASK, "Files": [{"Kind": "secret", "Name": "secret.db", "Target": "db"}]}
+        await connection.send(MOUNTED)
+        assert [await said(connection), await said(connection)] == [{"Go": True}, None]
+    leader = Leader(process.boot_id(), os.getpid(), process.start_ticks(os.getpid()))
+    request = AttachRequest("web", (), "/run/secrets", False)
+    assert frontend.tasks.log == [
+        ("attach", Caller(0, 0, os.getpid()), request, leader),
+        ("running", TASK, ELSEWHERE),
+    ]
+
+
+async def test_configs_come_as_a_second_tree(frontend):
+    frontend.tasks.files = [(Kind.CONFIG, "db")]
+    async with frontend.serving(), frontend.peer() as connection:
+        await connection.send(encoded())
+        answer, fds = await given(connection)
+        assert [os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in fds] == ["secrets", "configs"]
+        for fd in fds:
+            os.close(fd)
+        assert answer["Files"] == [{"Kind": "config", "Name": "config.db", "Target": "db"}]
+
+
+async def test_grants_arrive_as_they_were_typed(frontend):
+    secrets = [
+        {"source": "a", "target": "b/c", "uid": "redis", "gid": "7", "mode": 0o400, "version": 3},
+        {"source": "a", "target": "a"},
+    ]
+    await frontend.said_to(encoded(Service=None, Secrets=secrets, UntilLeader=True, TargetDir="/x"))
+    assert frontend.tasks.log[0][2] == AttachRequest(
+        None,
+        (
+            GrantRequest(Kind.SECRET, "a", "b/c", "redis", "7", 0o400, 3),
+            GrantRequest(Kind.SECRET, "a", "a", "0", "0", 0o444, None),
+        ),
+        "/x",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("packet", "text"),
+    [
+        (b"\xff", "the message cannot be read: JSON is malformed: invalid character (byte 0)"),
+        (b"[]", "the message cannot be read: Expected `object`, got `array`"),
+        (b"{}", "the message cannot be read: Object missing required field `TargetDir`"),
+        (b'{"X":' + b"[" * 60_000, "the message cannot be read: Object contains unknown field `X`"),
+        (encoded(Colour="red"), "the message cannot be read: Object contains unknown field `Colour`"),
+        (encoded(TargetDir=1), "the message cannot be read: Expected `str`, got `int` - at `$.TargetDir`"),
+        (
+            encoded(Secrets=[{"source": "a"}]),
+            "the message cannot be read: Object missing required field `target` - at `$.Secrets[0]`",
+        ),
+        (
+            encoded(Secrets=[{"source": "a", "target": "a", "mode": "0440"}]),
+            "the message cannot be read: Expected `int`, got `str` - at `$.Secrets[0].mode`",
+        ),
+        (encoded(Service="x" * 65_536), "the message is longer than 65536 bytes"),
+        (encoded(TargetDir="run"), "invalid target directory 'run': it must be an absolute path"),
+        (encoded(TargetDir=""), "invalid target directory '': it must be an absolute path"),
+        (encoded(TargetDir="/a\0b"), "invalid target directory '/a\\x00b': it must be an absolute path"),
+        (encoded(TargetDir="/" * 4096), f"invalid target directory '{'/' * 4096}': it must be an absolute path"),
+    ],
+)
+async def test_a_request_that_is_none_is_refused(frontend, packet, text):
+    [refusal, *rest] = await frontend.said_to(packet)
+    assert refusal["Error"].startswith(text)
+    assert (rest, frontend.tasks.log) == ([None], [])
+
+
+async def test_what_the_use_case_refuses_reaches_the_peer(frontend):
+    frontend.tasks.refusals["attach"] = NotFoundError("service web not found")
+    assert await frontend.said_to(encoded()) == [{"Error": "service web not found"}, None]
+    assert frontend.tasks.acts() == ["attach"]
+
+
+async def test_a_tree_that_cannot_be_had_takes_the_task_back(frontend):
+    frontend.tasks.files = [(Kind.CONFIG, "db")]
+    frontend.broker.refused_kind = Kind.CONFIG
+    assert await frontend.said_to(encoded()) == [{"Error": "no tree today"}, None]
+    assert frontend.tasks.log[1:] == [("detach", TASK, "its program was not started")]
+
+
+async def test_an_answer_that_no_packet_holds_takes_the_task_back(frontend):
+    frontend.tasks.files = [(Kind.SECRET, f"{number}{'x' * 200}") for number in range(1000)]
+    assert await frontend.said_to(encoded()) == [{"Error": "the task has too many files: 1000"}, None]
+    assert frontend.tasks.acts() == ["attach", "detach"]
+
+
+async def test_a_task_that_was_detached_meanwhile_does_not_start(frontend):
+    frontend.tasks.refusals["running"] = NotFoundError(f"task {TASK} not found")
+    [_, refusal, end] = await frontend.said_to(encoded(), MOUNTED)
+    assert (refusal, end) == ({"Error": f"task {TASK} not found"}, None)
+    assert frontend.tasks.acts() == ["attach", "running", "detach"]
+
+
+async def test_a_peer_that_kept_the_daemon_s_mount_namespace_does_not_start(frontend):
+    frontend.broker.seen = None
+    [_, refusal, end] = await frontend.said_to(encoded(), MOUNTED)
+    assert (refusal, end) == ({"Error": "a task needs a mount namespace of its own"}, None)
+    assert frontend.tasks.acts() == ["attach", "detach"]
+
+
+@pytest.mark.parametrize("packet", [b'{"Mounted": false}', b'{"Mounted": 1}', b"{}", b"x"])
+async def test_a_peer_that_did_not_mount_does_not_start(frontend, packet):
+    [_, answer, *_] = await frontend.said_to(encoded(), packet)
+    assert answer is None or "cannot be read" in answer["Error"]
+    assert frontend.tasks.acts() == ["attach", "detach"]
+
+
+async def test_a_peer_that_ends_before_it_asks_costs_nothing(frontend):
+    async with frontend.serving():
+        async with frontend.peer():
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+    assert frontend.tasks.log == []
+
+
+async def test_a_peer_that_ends_before_it_mounts_is_detached(frontend):
+    async with frontend.serving():
+        async with frontend.peer() as connection:
+            await connection.send(encoded())
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        assert frontend.tasks.acts() == ["attach", "detach"]
+
+
+async def test_a_peer_that_ends_before_it_is_told_to_start_is_detached(frontend):
+    async with frontend.serving():
+        async with frontend.peer() as connection:
+            await connection.send(encoded())
+            await connection.send(MOUNTED)
+        await wait_all_tasks_blocked()
+        assert frontend.tasks.acts()[-1] == "detach"
+
+
+@pytest.mark.parametrize(("packets", "acts"), [([], []), ([encoded()], ["attach", "detach"])])
+async def test_a_silent_peer_has_two_seconds(frontend, autojump_clock, packets, acts):
+    async with frontend.serving(), frontend.peer() as connection:
+        for packet in packets:
+            await connection.send(packet)
+            await said(connection)
+        began = trio.current_time()
+        assert await said(connection) is None
+        assert trio.current_time() - began == pytest.approx(2)
+        assert frontend.tasks.acts() == acts
+
+
+async def test_a_detach_that_fails_is_survived(frontend, capfd):
+    frontend.tasks.refusals["detach"] = StoreError("the store is full")
+    frontend.broker.refused_kind = Kind.SECRET
+    assert await frontend.said_to(encoded()) == [{"Error": "no tree today"}, None]
+    assert '"a task that did not start is still there"' in capfd.readouterr().err
+
+
+async def test_a_detach_that_does_not_end_is_left_after_five_seconds(frontend, autojump_clock, capfd):
+    frontend.tasks.detach_seconds = 60
+    frontend.broker.refused_kind = Kind.SECRET
+    assert await frontend.said_to(encoded()) == [{"Error": "no tree today"}, None]
+    assert trio.current_time() < 6
+    assert '"no end after 5.0 s"' in capfd.readouterr().err
+
+
+async def test_when_the_daemon_stops_what_has_not_started_is_detached(frontend):
+    async with frontend.serving() as server, frontend.peer() as connection:
+        await connection.send(encoded())
+        await said(connection)
+        server.cancel()
+    assert frontend.tasks.acts() == ["attach", "detach"]
+
+
+async def test_what_waits_for_a_place_gets_one(frontend, monkeypatch, autojump_clock):
+    monkeypatch.setattr(attach, "MAX_CONNECTIONS", 1)
+    frontend.broker.seen = None
+    async with frontend.serving(), frontend.peer() as first, frontend.peer() as second:
+        await second.send(encoded())
+        await wait_all_tasks_blocked()
+        assert frontend.tasks.log == []
+        first.close()
+        assert (await said(second))["Task"] == TASK
+
+
+async def test_a_machine_without_descriptors_is_waited_for(autojump_clock, capfd):
+    outcomes = [OSError(errno.EMFILE, "full"), ConnectionAbortedError(), OSError(errno.ENOMEM, "full"), "peer"]
+
+    class Listener:
+        async def accept(self):
+            outcome = outcomes.pop(0)
+            if isinstance(outcome, OSError):
+                raise outcome
+            return outcome, None
+
+    assert await attach._accepted(Listener()) == "peer"
+    assert trio.current_time() == pytest.approx(0.2)
+    assert capfd.readouterr().err.count("cannot accept a connection") == 2
+
+
+async def test_a_listener_that_is_broken_ends_the_server():
+    class Listener:
+        async def accept(self):
+            raise OSError(errno.EBADF, "bad")
+
+    with pytest.raises(OSError, match="bad"):
+        await attach._accepted(Listener())
+
+
+CLIENT = """
+import os, socket, sys
+os.chdir(os.path.dirname(sys.argv[1]))
+os.setuid(int(sys.argv[2]))
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+    connection.connect(os.path.basename(sys.argv[1]))
+    print(connection.recv(65536).decode())
+"""
+
+
+async def refusal_of(frontend, uid: int, *wrapper: str) -> object:
+    """What a peer of its own process is told that only listens."""
+    command = [*wrapper, sys.executable, "-c", CLIENT, frontend.path, str(uid)]
+    async with frontend.serving():
+        return json.loads((await trio.run_process(command, capture_stdout=True)).stdout)
+
+
+async def test_another_user_is_refused_before_a_byte_is_read(frontend):
+    refusal = await refusal_of(frontend, 4321)
+    assert refusal == {"Error": "uid 4321 may not attach tasks: only root may"}
+    assert (frontend.tasks.log, frontend.broker.looks) == ([], 0)
+
+
+@pytest.mark.parametrize("kind", ["--mount", "--pid", "--user"])
+async def test_root_of_another_namespace_is_refused_before_a_byte_is_read(frontend, kind):
+    wrapper = ["unshare", kind, "--fork", *(["--map-root-user"] if kind == "--user" else [])]
+    refusal = await refusal_of(frontend, 0, *wrapper)
+    assert refusal == {
+        "Error": "root of another user, pid or mount namespace may not attach tasks: start them on the host"
+    }
+    assert frontend.tasks.log == []
+
+
+async def test_a_user_with_too_many_connections_is_refused(frontend, monkeypatch):
+    monkeypatch.setattr(attach, "MAX_CONNECTIONS_PER_UID", 0)
+    assert await refusal_of(frontend, 4321) == {"Error": "uid 4321 has too many connections at once"}
+
+
+async def test_a_peer_that_died_in_the_backlog_is_nobody(frontend):
+    leaving = CLIENT.replace("print(", "assert connection.send(b'{}') == 2 #")
+    await trio.run_process([sys.executable, "-c", leaving, frontend.path, "0"])
+    async with frontend.serving():
+        await wait_all_tasks_blocked()
+    assert frontend.tasks.log == []
+
+
+async def test_secretfs_run_and_this_end_understand_each_other(frontend, tmp_path):
+    place = tmp_path / "secrets"
+    frontend.broker.seen = None
+    frontend.broker.tree_fd = tree_of(place)
+    mount.mount("secrets", str(place), "tmpfs", mount.MS_NOSUID, "mode=755")
+    try:
+        (place / "db").write_text("This is a secret")
+        command = [sys.executable, "-m", "secretfs.cli.main", "-H", f"unix://{tmp_path}/api.sock", "run"]
+        words = ["--service", "web", "--target-dir", f"{tmp_path}/run", "--file-vars"]
+        script = "cat $SECRET_DB_FILE; readlink /proc/self/ns/mnt; echo $$"
+        async with frontend.serving():
+            result = await trio.run_process([*command, *words, "--", "sh", "-c", script], capture_stdout=True)
+    finally:
+        mount.umount2(str(place), mount.MNT_DETACH)
+    [attached, running] = frontend.tasks.log
+    shown = f"This is a secretmnt:[{running[2]}]\n{attached[3].pid}\n"
+    assert result.stdout.decode() == shown
+    assert running[2] != frontend.broker.own.mnt
+
+
+def tree_of(place: Path):
+    async def tree_fd(_task: TaskId, _kind: Kind) -> int:
+        return mount.open_tree(str(place))
+
+    return tree_fd
