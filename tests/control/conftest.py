@@ -11,7 +11,6 @@ from control_harness import CLUSTER, Client, Control, control_of
 from secretfs.control.api import server
 from secretfs.control.api.application import api
 from secretfs.control.api.server import Limits
-from secretfs.control.values import Values
 from secretfs.crypto.keyring import Keyring
 from secretfs.store.sqlite import opened
 
@@ -19,7 +18,7 @@ from secretfs.store.sqlite import opened
 @pytest.fixture
 async def control(tmp_path: Path) -> AsyncIterator[Control]:
     async with opened(tmp_path / "store.db") as store:
-        yield control_of(store, Values(store, Keyring.fresh(), CLUSTER))
+        yield control_of(store, Keyring.fresh())
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from secretfs.control.values import Values
 from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind, ObjectId
 from secretfs.core.task import Leader
+from secretfs.crypto.keyring import Keyring
 from secretfs.linux import process
 from secretfs.store.base import Store
 
@@ -34,6 +35,7 @@ class Control:
     """The parts, and short words for what most tests do."""
 
     store: Store
+    keyring: Keyring
     values: Values
     trees: Trees
     fs: FakeFs
@@ -68,7 +70,7 @@ class Control:
 
     def again(self) -> "Control":
         """Control as it is after a restart: nothing but the store is left, and fs serves on."""
-        return control_of(self.store, self.values, self.fs)
+        return control_of(self.store, self.keyring, self.fs)
 
 
 def leader(pid: int | None = None) -> Leader:
@@ -76,12 +78,22 @@ def leader(pid: int | None = None) -> Leader:
     return Leader(process.boot_id(), number, process.start_ticks(number))
 
 
-def control_of(store: Store, values: Values, fs: FakeFs | None = None) -> Control:
+def control_of(store: Store, keyring: Keyring, fs: FakeFs | None = None) -> Control:
+    values = Values(store, keyring, CLUSTER)
     fs = fs or FakeFs(values.sealed)
     commits, trees = Commits(store), Trees(store)
     tasks = Tasks(commits, trees, fs)
     return Control(
-        store, values, trees, fs, FakeBroker(), commits, Secrets(commits, values), Services(commits, tasks), tasks
+        store,
+        keyring,
+        values,
+        trees,
+        fs,
+        FakeBroker(),
+        commits,
+        Secrets(commits, values),
+        Services(commits, tasks),
+        tasks,
     )
 
 

@@ -17,13 +17,13 @@ from secretfs.core.secret import Secret
 OBJECTS: Final = {kind: Noun(kind.value, Secret) for kind in Kind}
 
 
-class Refs(msgspec.Struct, frozen=True):
+class Refs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who uses an object: services by their current spec, tasks by ad-hoc grants; in the order in which
     they began to.
     """
 
-    services: tuple[ServiceId, ...] = ()
-    tasks: tuple[TaskId, ...] = ()
+    services: tuple[ServiceId, ...]
+    tasks: tuple[TaskId, ...]
 
 
 def refs_key(object_id: ObjectId) -> str:

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 
 import msgspec
 
+from secretfs.control import log
 from secretfs.control.records.codec import decode, encode
 from secretfs.control.records.lookup import Found
 from secretfs.control.records.objects import Refs, refs_key
 from secretfs.core.names import ObjectId, ServiceId, TaskId
+from secretfs.errors import CorruptRecordError
 from secretfs.store.base import Del, Guard, Op, Put, Store
 
 
@@ -20,7 +22,7 @@ async def refs_of(store: Store, object_id: ObjectId) -> Found[Refs]:
     CorruptRecordError.
     """
     item = await store.get(refs_key(object_id))
-    return Found(Refs(), 0) if item is None else Found(decode(item, Refs), item.rev)
+    return Found(Refs((), ()), 0) if item is None else Found(decode(item, Refs), item.rev)
 
 
 async def service_uses(
@@ -42,11 +44,20 @@ async def service_uses(
 async def task_uses(
     store: Store, task: TaskId, objects: Iterable[ObjectId], *, begin: bool
 ) -> tuple[list[Guard], list[Op]]:
-    """What to commit when a task begins or ends to use these objects by ad-hoc grants."""
+    """What to commit when a task begins or ends to use these objects by ad-hoc grants.
+
+    Damaged refs do not keep a task from ending; they go on protecting their object.
+    """
     guards: list[Guard] = []
     ops: list[Op] = []
     for object_id in sorted(set(objects)):
-        refs = await refs_of(store, object_id)
+        try:
+            refs = await refs_of(store, object_id)
+        except CorruptRecordError as exc:
+            if begin:
+                raise
+            log.error("a task ends without its refs", task=task, error=str(exc))
+            continue
         others = tuple(user for user in refs.value.tasks if user != task)
         guards.append(Guard(refs_key(object_id), refs.rev))
         users = (*others, task) if begin else others

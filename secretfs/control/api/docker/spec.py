@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
-
 from secretfs.control.api.docker import json
 from secretfs.control.api.docker.json import Json, canonical, decoded, labels_of, list_of, number_of, text_of
 from secretfs.control.api.http import Request
@@ -133,8 +131,3 @@ def _place(entry: dict[str, object], kind: Kind, where: str) -> _Place:
     reference = Reference(kind, object_id, name, text_of(file, "Name", f"{where}.File"), 0, 0, mode)
     uid, gid = text_of(file, "UID", f"{where}.File"), text_of(file, "GID", f"{where}.File")
     return _Place(reference, uid or "0", gid or "0", file)
-
-
-def encoded(spec: JsonObject) -> msgspec.Raw:
-    """A stored spec as it goes out."""
-    return msgspec.Raw(msgspec.json.encode(spec))
