@@ -39,9 +39,7 @@ def connected(path: str) -> socket.socket:
     """A connection to the attach socket, with deadlines; the caller closes it."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        deadline = _TIMEVAL.pack(
-            ANSWER_SECONDS, 0
-        )  # SO_SNDTIMEO also limits connect, see unix(7) and socket(7)
+        deadline = _TIMEVAL.pack(ANSWER_SECONDS, 0)  # SO_SNDTIMEO also limits connect, see unix(7) and socket(7)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, deadline)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, deadline)
         connection.connect(path)
@@ -55,9 +53,7 @@ def attach(daemon: socket.socket, request: Mapping[str, object]) -> Answer:
     """Ask for a task. The descriptors that come are close-on-exec, like every other."""
     packet = json.dumps(request).encode()
     if len(packet) > MAX_REQUEST_BYTES:
-        raise AttachError(
-            f"too many grants on one command line: {len(packet)} bytes, over {MAX_REQUEST_BYTES}"
-        )
+        raise AttachError(f"too many grants on one command line: {len(packet)} bytes, over {MAX_REQUEST_BYTES}")
     try:
         daemon.send(packet)
     except BrokenPipeError:
@@ -67,9 +63,7 @@ def attach(daemon: socket.socket, request: Mapping[str, object]) -> Answer:
     answer, trees = _received(daemon)
     files = answer.get("Files")
     if not trees or not isinstance(files, list):
-        raise AttachError(
-            "the daemon's answer makes no sense: are secretfs run and the daemon of one version?"
-        )
+        raise AttachError("the daemon's answer makes no sense: are secretfs run and the daemon of one version?")
     return Answer(trees, files)
 
 
@@ -118,9 +112,7 @@ def _decoded(packet: bytes, flags: int) -> dict[str, object]:
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise AttachError(
-            "the daemon's answer makes no sense: are secretfs run and the daemon of one version?"
-        )
+        raise AttachError("the daemon's answer makes no sense: are secretfs run and the daemon of one version?")
     if "Error" in message:
         raise AttachError(str(message["Error"]))
     return message
@@ -141,12 +133,8 @@ def _unreachable(path: str, exc: OSError) -> AttachError:
 
 def _lost(exc: OSError) -> AttachError:
     if exc.errno == errno.EAGAIN:
-        return _with_hint(
-            AttachError(f"the daemon gave no answer for {ANSWER_SECONDS} s"), "look at the daemon's log"
-        )
-    return _with_hint(
-        AttachError(f"the connection to the daemon was lost: {exc.strerror}"), "look at the daemon's log"
-    )
+        return _with_hint(AttachError(f"the daemon gave no answer for {ANSWER_SECONDS} s"), "look at the daemon's log")
+    return _with_hint(AttachError(f"the connection to the daemon was lost: {exc.strerror}"), "look at the daemon's log")
 
 
 def _with_hint(failure: AttachError, hint: str) -> AttachError:

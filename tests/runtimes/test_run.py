@@ -2,6 +2,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -218,12 +219,24 @@ def test_a_target_directory_that_cannot_be_one_is_refused(given, reason):
 
 
 def test_little_is_imported_before_the_program_starts():
-    heavy = {"trio", "msgspec", "h11", "cryptography", "dataclasses", "inspect", "logging", "subprocess", "http.client"}
+    heavy = {
+        "contextlib",
+        "typing",
+        "trio",
+        "msgspec",
+        "h11",
+        "cryptography",
+        "dataclasses",
+        "inspect",
+        "logging",
+        "subprocess",
+        "http.client",
+    }
     script = (
         "import sys; before = set(sys.modules)\n"
         "import secretfs.cli.main, secretfs.cli.run, secretfs.cli.client, secretfs.runtimes.run\n"
         "print(*(set(sys.modules) - before))"
     )
-    result = subprocess.run([os.sys.executable, "-c", script], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert heavy & set(result.stdout.split()) == set()
