@@ -40,7 +40,5 @@ def receive(end: socket.socket, max_bytes: int, max_fds: int = 0) -> tuple[bytes
     """
     if not max_fds:
         return end.recv(max_bytes), []
-    packet, fds, _flags, _address = socket.recv_fds(end, max_bytes, max_fds)
-    for fd in fds:
-        os.set_inheritable(fd, False)
+    packet, fds, _flags, _address = socket.recv_fds(end, max_bytes, max_fds, socket.MSG_CMSG_CLOEXEC)
     return packet, fds

@@ -1,0 +1,77 @@
+import os
+import socket
+
+import pytest
+
+from secretfs.linux import seqpacket
+
+
+@pytest.fixture
+def ends():
+    one, other = seqpacket.pair()
+    with one, other:
+        yield one, other
+
+
+def test_a_packet_arrives_whole_and_alone(ends):
+    one, other = ends
+    seqpacket.send(one, b"first")
+    seqpacket.send(one, b"second")
+    assert [seqpacket.receive(other, 100), seqpacket.receive(other, 100)] == [(b"first", []), (b"second", [])]
+
+
+def test_descriptors_arrive_with_their_packet_and_do_not_outlive_an_exec(ends, tmp_path):
+    one, other = ends
+    sent = os.open(tmp_path, os.O_PATH)
+    seqpacket.send(one, b"here", [sent, sent])
+    packet, fds = seqpacket.receive(other, 100, 2)
+    assert (packet, len(fds)) == (b"here", 2)
+    assert [os.get_inheritable(fd) for fd in fds] == [False, False]
+    assert os.path.sameopenfile(sent, fds[0])
+    for fd in (sent, *fds):
+        os.close(fd)
+
+
+def test_descriptors_that_nobody_asked_for_are_closed(ends, tmp_path):
+    one, other = ends
+    before = len(os.listdir("/proc/self/fd"))
+    sent = os.open(tmp_path, os.O_PATH)
+    seqpacket.send(one, b"here", [sent])
+    os.close(sent)
+    assert seqpacket.receive(other, 100) == (b"here", [])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_packet_that_is_too_long_comes_back_cut(ends):
+    one, other = ends
+    seqpacket.send(one, b"0123456789")
+    assert seqpacket.receive(other, 4) == (b"0123", [])
+
+
+def test_nothing_blocks(ends):
+    one, other = ends
+    with pytest.raises(BlockingIOError):
+        seqpacket.receive(other, 100)
+    with pytest.raises(BlockingIOError):
+        while True:
+            seqpacket.send(one, bytes(1000))
+
+
+def test_an_end_that_is_gone_is_end_of_file_or_an_error(ends):
+    one, other = ends
+    other.close()
+    with pytest.raises(BrokenPipeError):
+        seqpacket.send(one, b"x")
+    assert seqpacket.receive(one, 100) == (b"", [])
+
+
+def test_an_end_that_was_left_behind_is_adopted(ends):
+    one, other = ends
+    fd = other.detach()
+    os.set_inheritable(fd, True)
+    os.set_blocking(fd, True)
+    with seqpacket.adopt(fd) as adopted:
+        seqpacket.send(one, b"hello")
+        assert seqpacket.receive(adopted, 100) == (b"hello", [])
+        assert (adopted.family, adopted.type) == (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        assert (os.get_inheritable(fd), os.get_blocking(fd)) == (False, False)
