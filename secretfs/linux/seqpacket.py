@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import Sequence
 
+_INT_BYTES = 4  # a descriptor in a control message, see cmsg(3)
+
 
 def pair() -> tuple[socket.socket, socket.socket]:
     """Two connected ends, non-blocking, close-on-exec."""
@@ -40,5 +42,19 @@ def receive(end: socket.socket, max_bytes: int, max_fds: int = 0) -> tuple[bytes
     """
     if not max_fds:
         return end.recv(max_bytes), []
-    packet, fds, _flags, _address = socket.recv_fds(end, max_bytes, max_fds, socket.MSG_CMSG_CLOEXEC)
+    packet, fds, _flags = receive_fds(end, max_bytes, max_fds)
     return packet, fds
+
+
+def receive_fds(end: socket.socket, max_bytes: int, max_fds: int) -> tuple[bytes, list[int], int]:
+    """One packet, its descriptors (close-on-exec from the start) and the flags of recvmsg(2).
+
+    socket.recv_fds of Python 3.11 takes flags and forgets them, MSG_CMSG_CLOEXEC as well.
+    """
+    room = socket.CMSG_LEN(max_fds * _INT_BYTES)
+    packet, control, flags, _address = end.recvmsg(max_bytes, room, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds += memoryview(data)[: len(data) - len(data) % _INT_BYTES].cast("i")
+    return packet, fds, flags

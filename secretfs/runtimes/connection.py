@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping
 
 from secretfs.errors import AttachError
+from secretfs.linux import seqpacket
 
 ANSWER_SECONDS = 30  # in a crowd we wait for our turn; a daemon that lives answers within a second
 MAX_REQUEST_BYTES = 64 * 1024  # what the daemon takes
@@ -83,7 +84,7 @@ def mounted(daemon: socket.socket) -> None:
 def _received(daemon: socket.socket) -> tuple[dict[str, object], list[int]]:
     """One packet with its descriptors, which are closed again if it is a refusal or no message at all."""
     try:
-        packet, fds, flags, _ = _packet(daemon)
+        packet, fds, flags = _packet(daemon)
     except OSError as exc:
         raise _lost(exc) from None
     try:
@@ -94,14 +95,14 @@ def _received(daemon: socket.socket) -> tuple[dict[str, object], list[int]]:
         raise
 
 
-def _packet(daemon: socket.socket) -> tuple[bytes, list[int], int, object]:
+def _packet(daemon: socket.socket) -> tuple[bytes, list[int], int]:
     """The next packet. A daemon that refused us before it read our request leaves ECONNRESET first, then its
     reason.
     """
     try:
-        return socket.recv_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES, socket.MSG_CMSG_CLOEXEC)
+        return seqpacket.receive_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES)
     except ConnectionResetError:
-        return socket.recv_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES, socket.MSG_CMSG_CLOEXEC)
+        return seqpacket.receive_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES)
 
 
 def _decoded(packet: bytes, flags: int) -> dict[str, object]:
