@@ -27,6 +27,7 @@ from secretfs.errors import (
 from secretfs.store.base import Put
 
 RACES = 10
+MANY = 120  # more than a commit would be tried again
 
 
 async def outcomes(*acts) -> list[str]:
@@ -112,6 +113,22 @@ async def test_many_updates_and_attaches_at_once_end_with_the_newest_tree_everyw
     shown = {tuple(target for _, target in tree) for tree in control.fs.trees.values()}
     assert len(control.fs.trees) == RACES
     assert shown == {(granted.object_name,)}
+
+
+async def test_many_tasks_that_begin_and_end_at_once_with_one_secret_all_do(control: Control) -> None:
+    await control.secret("db")
+    assert set(await outcomes(*([lambda: control.attach(None, "db")] * MANY))) == {"ok"}
+    tasks = [found.value.id for found in await control.tasks.listed()]
+    assert len(control.fs.trees) == MANY
+    assert set(await outcomes(*(lambda task=task: control.tasks.detach(task, "done") for task in tasks))) == {"ok"}
+    assert (control.fs.trees, control.fs.values) == ({}, {})
+    await control.secrets.remove(ME, Kind.SECRET, "db")
+
+
+async def test_another_writer_of_the_same_store_is_waited_for_no_longer_than_it_takes(control: Control) -> None:
+    other = control.again()
+    results = await outcomes(*([lambda: control.secret("db")] * 5), *([lambda: other.secret("db")] * 5))
+    assert sorted(results) == [AlreadyExistsError.__name__] * 9 + ["ok"]
 
 
 async def test_an_update_is_answered_when_every_task_shows_it(control: Control) -> None:

@@ -5,7 +5,7 @@ host.
 import grp
 import pwd
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -68,9 +68,20 @@ async def referenced(store: Store, references: Iterable[Reference]) -> Resolved:
     return _resolved(grants, found)
 
 
+async def with_numbers(requests: Iterable[GrantRequest]) -> tuple[GrantRequest, ...]:
+    """The requests with owners as numbers of this host. Raises: InvalidGrantError."""
+    return tuple(
+        [
+            replace(request, uid=str(await user_id(request.uid)), gid=str(await group_id(request.gid)))
+            for request in requests
+        ]
+    )
+
+
 async def requested(store: Store, requests: Iterable[GrantRequest]) -> Resolved:
-    """What was typed, as grants. Raises: InvalidGrantError, for a missing object with Docker's text;
-    NotFoundError for a version.
+    """What was typed, with owners as numbers, as grants.
+
+    Raises: InvalidGrantError, for a missing object with Docker's text; NotFoundError for a version.
     """
     grants, found = [], []
     for request in requests:
@@ -78,7 +89,7 @@ async def requested(store: Store, requests: Iterable[GrantRequest]) -> Resolved:
         if request.version is not None:
             secret.value.version(request.version)
         target = parse_target(request.target, request.kind)
-        uid, gid = await user_id(request.uid), await group_id(request.gid)
+        uid, gid = int(request.uid), int(request.gid)
         mode = check_mode(request.mode)
         found.append(secret)
         grants.append(Grant(request.kind, secret.value.id, secret.value.name, target, uid, gid, mode, request.version))

@@ -18,7 +18,7 @@ from secretfs.control.records.services import SERVICES
 from secretfs.control.records.tasks import TASKS
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Act, Change, Commits
-from secretfs.control.usecases.grants import requested
+from secretfs.control.usecases.grants import requested, with_numbers
 from secretfs.control.usecases.refs import task_uses
 from secretfs.core.grant import Grant, GrantRequest, check_attachable, check_conflicts
 from secretfs.core.names import Kind, ObjectName, ServiceId, TaskId
@@ -73,6 +73,7 @@ class Tasks:
         UnsealError, UnavailableError.
         """
         task_id = TaskId(self._commits.new_id())
+        request = replace(request, grants=await with_numbers(request.grants))
         task, grants = await self._commits.change(caller, lambda: self._begun(task_id, caller, request, leader))
         try:
             tree = await self._trees.show(self._fs, task_id)
