@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 from secretfs.cli.listing import Row
 
+MAX_WIDTH = 1_000_000  # fmt/print.go, tooLarge
+
 _VERB = re.compile(r"%([-+# 0]*[0-9]*(?:\.[0-9]+)?)(.?)", re.DOTALL)
 
 
@@ -106,8 +108,10 @@ def _title(value: object) -> str:
 
 
 def _pad(value: object, before: object, after: object) -> str:
-    text = _text(value)
-    return " " * _number(before) + text + " " * _number(after) if text else text
+    text, widths = _text(value), (_number(before), _number(after))
+    if max(widths) > MAX_WIDTH:
+        raise TypeError(f"wider than {MAX_WIDTH}")
+    return " " * widths[0] + text + " " * widths[1] if text else text
 
 
 def _truncate(value: object, length: object) -> str:
@@ -192,6 +196,8 @@ def _printf(form: object, *values: object) -> str:
             return "%!(NOVERB)"
         if not left:
             return f"%!{verb}(MISSING)"
+        if any(int(width) > MAX_WIDTH for width in re.findall(r"[0-9]+", flags)):
+            return f"%!(BADWIDTH){_inner(left.pop(0))}"
         return _verb(flags, verb, left.pop(0))
 
     text = _VERB.sub(formatted, _text(form))
@@ -254,6 +260,6 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., object], int, int | None]] = {
 LAZY = ("and", "or")  # they stop at the argument that decides
 HEADER_FUNCTIONS: Mapping[str, tuple[Callable[..., object], int, int | None]] = {
     **FUNCTIONS,
-    **{name: (_header, *FUNCTIONS[name][1:]) for name in ("json", "split", "join", "title", "lower", "upper", "pad")},
+    **{name: (_header, *FUNCTIONS[name][1:]) for name in ("json", "split", "join", "title", "lower", "upper")},
     "truncate": (_header, 2, 2),
 }

@@ -18,7 +18,7 @@ _TOKEN = re.compile(
 )
 _OPEN_TRIM = re.compile(r"-[ \t\r\n]")
 _CLOSE = re.compile(r"(?P<trim>[ \t\r\n]+-)?\}\}")
-_COMMENT = re.compile(r"[ \t\r\n]*/\*(?P<rest>.*?\*/(?P<trim>[ \t\r\n]+-)?\}\})?", re.DOTALL)
+_COMMENT = re.compile(r"/\*(?P<rest>.*?\*/(?P<trim>[ \t\r\n]+-)?\}\})?", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))")
 _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _UNTERMINATED = {
@@ -62,7 +62,7 @@ def pieces(source: str) -> Iterator[str | list[Token]]:
             return
         at = begin + 2
         if _OPEN_TRIM.match(source, at):
-            text, at = text.rstrip(_BLANKS), at + 1
+            text, at = text.rstrip(_BLANKS), at + 2
         yield text
         comment = _COMMENT.match(source, at)
         if comment:
