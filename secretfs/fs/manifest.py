@@ -178,7 +178,8 @@ class Manifest:
                 self.nodes[record.ino] = record
             case Slot():
                 self.slots[record.serial] = record
-                self._unnamed.add(record.serial)  # until a node of the same commit names it
+                if not self._references[record.serial]:  # a snapshot may tell the nodes first
+                    self._unnamed.add(record.serial)
                 self._by_content[record.object_id, record.version] = record
             case Drain():
                 self._refer(record.slot, self.drains.get((record.node, record.slot)))
