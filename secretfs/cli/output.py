@@ -6,6 +6,7 @@ exception.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -14,10 +15,19 @@ _PADDING = 3
 
 
 def prepare() -> None:
-    """Make both streams print any text: what the terminal's encoding lacks is shown as an escape."""
+    """Make both streams print any text: what the terminal's encoding lacks is shown as an escape.
+
+    A stream that the caller closed swallows everything: a socket may have its number by then.
+    """
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> "TextIO":
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def line(text: str = "") -> None:
@@ -82,3 +92,8 @@ def _message(kind: str, message: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(f"secretfs: {kind}: {message}\n")
     sys.stderr.flush()
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO

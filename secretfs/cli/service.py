@@ -73,7 +73,7 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
         description="Change a service. When this returns, its running tasks have the new secrets and no other.\n"
         "Removals come before additions, so both together replace a grant.",
         epilog=examples(
-            "secretfs service update --secret-add my_secret web",
+            "secretfs service update --secret-add source=my_secret,target=again web",
             "secretfs service update --secret-rm my_secret web",
         ),
     )
