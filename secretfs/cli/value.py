@@ -8,6 +8,7 @@ twelve bits of an integer.
 import json
 import os
 import resource
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from stat import S_ISREG
@@ -85,18 +86,24 @@ def base64_size(size: int) -> int:
 
 def base64_into(target: bytearray, at: int, source: memoryview) -> None:
     """Write source as base64 (RFC 4648, padded) into target from at on."""
-    pairs = [bytes((high, low)) for high in _ALPHABET for low in _ALPHABET]  # by twelve bits
-    whole = len(source) // 3 * 3
-    for first in range(0, whole, 3):
-        middle = source[first + 1]
-        target[at : at + 2] = pairs[source[first] << 4 | middle >> 4]
-        target[at + 2 : at + 4] = pairs[(middle & 15) << 8 | source[first + 2]]
-        at += 4
-    if len(source) - whole == 2:
-        target[at : at + 2] = pairs[source[whole] << 4 | source[whole + 1] >> 4]
-        target[at + 2 : at + 4] = pairs[(source[whole + 1] & 15) << 8][:1] + b"="
-    elif whole < len(source):
-        target[at : at + 4] = pairs[source[whole] << 4] + b"=="
+    whole = len(source) // 3
+    pairs = [int.from_bytes((high, low), sys.byteorder) for high in _ALPHABET for low in _ALPHABET]
+    with memoryview(target)[at : at + 4 * whole].cast("H") as words:  # each the two characters of twelve bits
+        triples = zip(source[0 : 3 * whole : 3], source[1 : 3 * whole : 3], source[2 : 3 * whole : 3], strict=True)
+        for place, (first, middle, last) in enumerate(triples):
+            words[2 * place] = pairs[first << 4 | middle >> 4]
+            words[2 * place + 1] = pairs[(middle & 15) << 8 | last]
+    if len(source) > 3 * whole:
+        _last_into(target, at + 4 * whole, *source[3 * whole :])
+
+
+def _last_into(target: bytearray, at: int, first: int, middle: int | None = None) -> None:
+    """The one or two bytes that make no triple."""
+    rest = middle or 0
+    target[at] = _ALPHABET[first >> 2]
+    target[at + 1] = _ALPHABET[(first & 3) << 4 | rest >> 4]
+    target[at + 2] = ord("=") if middle is None else _ALPHABET[(rest & 15) << 2]
+    target[at + 3] = ord("=")
 
 
 def wipe(buffer: bytearray) -> None:
