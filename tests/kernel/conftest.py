@@ -1,18 +1,23 @@
 """A real daemon in temporary directories, and processes inside tasks. Nothing stays mounted or running."""
 
 import contextlib
+import hashlib
+import http.client
 import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 SECRETFS = str(Path(sys.executable).with_name("secretfs"))
+READER = str(Path(__file__).with_name("reader.py"))
 INSIDE = str(Path(__file__).with_name("inside.py"))
 READY_SECONDS = 30
 ANSWER_SECONDS = 30
@@ -32,6 +37,7 @@ class Daemon:
         self._events: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self._process: subprocess.Popen | None = None
         self._tasks: list[Inside] = []
+        self._readers: list[subprocess.Popen] = []
 
     def start(self, *options: str, command: tuple[str, ...] = (SECRETFS, "daemon"), **environment: str) -> "Daemon":
         """Start, and wait for the line that says ready."""
@@ -49,16 +55,17 @@ class Daemon:
             text=True,
             env=self.environment | environment,
         )
-        self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
+        self._events = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stderr, self._events), daemon=True)
         self._reader.start()
 
-    def _read(self, stderr) -> None:
+    def _read(self, stderr, events) -> None:
         with stderr:
             for line in stderr:
                 self.lines.append(line)
                 with contextlib.suppress(ValueError):
-                    self._events.put(json.loads(line))
-        self._events.put({"event": "end of log"})
+                    events.put(json.loads(line))
+        events.put({"event": "end of log"})
 
     def wait_for(self, event: str, **fields: object) -> dict:
         """The next line of the log about this event."""
@@ -104,6 +111,49 @@ class Daemon:
         """Create a secret; its id."""
         return self.out("secret", "create", name, "-", input=value)
 
+    def api(self, method: str, path: str, body: object = None) -> object:
+        """A call of the API without the command line's start-up; its JSON. Repeated while control is away."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            connection = _Unix(str(self.runtime / "api.sock"))
+            try:
+                connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                content = answer.read()
+            except (http.client.HTTPException, ConnectionError):
+                assert time.monotonic() < deadline, "the API does not answer"
+                continue
+            finally:
+                connection.close()
+            assert answer.status < 300, (method, path, answer.status, content)
+            return json.loads(content) if content else None
+
+    def grant(self, service: str, targets: dict[str, str]) -> None:
+        """Grant the service exactly these: target → name of a secret."""
+        secrets = {found["Spec"]["Name"]: found["ID"] for found in self.api("GET", "/secrets")}
+        found = self.api("GET", f"/services/{service}")
+        file = {"UID": "0", "GID": "0", "Mode": 0o444}
+        found["Spec"]["TaskTemplate"]["ContainerSpec"]["Secrets"] = [
+            {"File": {"Name": target, **file}, "SecretID": secrets[name], "SecretName": name}
+            for target, name in targets.items()
+        ]
+        self.api("POST", f"/services/{found['ID']}/update?version={found['Version']['Index']}", found["Spec"])
+
+    def readers(self, count: int, service: str, files: dict[str, list[bytes]]) -> list[subprocess.Popen]:
+        """Tasks that read these files in a loop: target → what it may hold."""
+        words = [
+            f"/run/secrets/{target}={','.join(hashlib.sha256(value).hexdigest() for value in values)}"
+            for target, values in files.items()
+        ]
+        command = [SECRETFS, "run", "--service", service, "--", sys.executable, READER, *words]
+        readers = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.environment) for _ in range(count)
+        ]
+        self._readers += readers
+        for reader in readers:
+            assert reader.stdout.readline() == "reading\n"
+        return readers
+
     def task(self, *options: str) -> "Inside":
         """A process inside a new task."""
         inside = Inside(self, options)
@@ -142,6 +192,9 @@ class Daemon:
     def clean_up(self) -> None:
         for task in self._tasks:
             task.kill()
+        for reader in self._readers:
+            with reader:
+                reader.kill()
         if self._process:
             with contextlib.suppress(OSError):
                 self.kill()
@@ -201,6 +254,25 @@ class Errno(str):
     """The name of an errno."""
 
     __slots__ = ()
+
+
+def report_of(reader: subprocess.Popen) -> dict:
+    """What a reader has seen until now; it ends."""
+    reader.terminate()
+    return json.loads(reader.communicate(timeout=ANSWER_SECONDS)[0].splitlines()[-1])
+
+
+class _Unix(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(ANSWER_SECONDS)
+        self.sock.connect(self._path)
 
 
 def _sparse(path: Path) -> bytes:
