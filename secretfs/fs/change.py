@@ -72,9 +72,11 @@ class Change:
             self._drains.append(Drain(old.serial, old.slot, now_ns() + DRAIN_SECONDS * 1_000_000_000))
         else:
             self._refused.append((old.serial, old.slot))
-        back = self._manifest.drains.get((old.serial, slot.serial))
-        if back:  # what drained is shown again
-            self._delete.append(back)
+        for drain in [drain for drain in self._manifest.drains.values() if drain.node == old.serial]:
+            if drain.slot == slot.serial:
+                self._delete.append(drain)  # what drained is shown again
+            elif not effect.drain:
+                self._end(drain)  # another object: the old grant is gone with all its versions
 
     def end_drain(self, drain: Drain) -> None:
         """File handles on the old version are refused; what a mapping of it brought into the page cache goes too."""

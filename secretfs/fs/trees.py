@@ -37,6 +37,7 @@ class Trees:
         self._nursery = nursery
         self._grow = grow
         self._changing = trio.Lock()
+        self._coming: set[int] = set()  # serials of slots that the change under way will name: not to be wiped
         self._drain_over = trio.Event()
 
     @property
@@ -54,8 +55,7 @@ class Trees:
             await self._withdraw(task, [effect.entry for effect in effects if isinstance(effect, Flush)])
             coming = [effect for effect in effects if not isinstance(effect, Flush)]
             try:
-                slots = await self._filled(coming, fill)
-                notices = self._show(task, coming, slots)
+                notices = await self._filled_and_shown(task, coming, fill)
             except SecretfsError:
                 await self._withdraw(task, [old for effect in coming if (old := _revoked(effect))])
                 raise
@@ -140,6 +140,13 @@ class Trees:
 
     # -- what comes --------------------------------------------------------------------------------------------------
 
+    async def _filled_and_shown(self, task: str, effects: Sequence[Expose | Replace], fill: Fill) -> tuple[Notice, ...]:
+        """A drain may end while a value is waited for: its slot is kept if this change shows it again."""
+        try:
+            return self._show(task, effects, await self._filled(effects, fill))
+        finally:
+            self._coming.clear()
+
     async def _filled(self, effects: Iterable[Expose | Replace], fill: Fill) -> dict[VersionRef, Slot]:
         """A slot for each version that is to come: one that is there, or a new one, filled but not committed."""
         slots: dict[VersionRef, Slot] = {}
@@ -153,7 +160,10 @@ class Trees:
         return slots
 
     def _held(self, entry: Entry) -> Slot | None:
-        return self._manifest.slot_of(entry.content.object_id, entry.content.number)
+        slot = self._manifest.slot_of(entry.content.object_id, entry.content.number)
+        if slot:
+            self._coming.add(slot.serial)
+        return slot
 
     async def _new_slot(self, entry: Entry, fill: Fill) -> Slot:
         page = await self._allocated(entry.size)
@@ -222,7 +232,7 @@ class Trees:
         told.set()
 
     def _wipe(self) -> None:
-        unnamed = self._manifest.unnamed()
+        unnamed = tuple(slot for slot in self._manifest.unnamed() if slot.serial not in self._coming)
         for slot in unnamed:
             self._arena.wipe(slot.first_page, slot.size)
         self._manifest.commit(delete=unnamed)
