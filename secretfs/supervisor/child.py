@@ -22,7 +22,9 @@ from secretfs.linux import process, seqpacket
 BEAT_SECONDS: Final = 0.2
 LATE_SECONDS: Final = 0.5  # an answer this late makes the supervisor look closer
 HUNG_SECONDS: Final = 5.0  # an answer this late is none: a busy machine is slow, but not this slow
-_GONE: Final = "ZX"
+LAST_THREADS_SECONDS: Final = 0.05
+GONE: Final = "gone"
+_DEAD: Final = "ZX"
 _STOPPED: Final = "Tt"
 
 # Copies of a posted value that stay in a process's heap fall from thousands to none (measured): memory is overwritten
@@ -74,16 +76,16 @@ class Child:
     def dead(self) -> str | None:
         """Why it counts as dead; None while it lives."""
         if self.exit_code() is not None:
-            return "gone"
+            return GONE
         silent = time.monotonic() - self._asked if self._asked is not None else 0.0
         if silent < LATE_SECONDS and silent < BEAT_SECONDS:
             return None
         try:
             state = process.process_state(self.pid)
         except ProcessLookupError:
-            return "gone"
-        if state in _GONE:
-            return "gone"
+            return GONE
+        if state in _DEAD:
+            return GONE
         if state in _STOPPED and silent > LATE_SECONDS:
             return "stopped"
         return "hung" if silent > HUNG_SECONDS and self.ready else None
@@ -91,6 +93,12 @@ class Child:
     def exit_code(self) -> int | None:
         """Its exit code, as subprocess counts them; None while it is not reaped."""
         return self._process.poll()
+
+    def last_word(self) -> int | None:
+        """The exit code of one that is gone. Its threads end after its leader: they get a moment, and no more, as one
+        of them may wait for an answer of its successor.
+        """
+        return self._process.returncode if self.wait(LAST_THREADS_SECONDS) else None
 
     def send(self, frame: Frame, fds: Sequence[int] = ()) -> None:
         """Say it. One that does not listen is found by ``dead``."""

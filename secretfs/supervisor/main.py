@@ -23,7 +23,7 @@ from secretfs.linux.logline import log
 from secretfs.supervisor import setup
 from secretfs.supervisor.arena import ArenaMemory, Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
-from secretfs.supervisor.child import BEAT_SECONDS, Child
+from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child
 from secretfs.supervisor.connection import Connection
 
 GIVE_UP_SECONDS: Final = 30.0  # without an fs that says Ready
@@ -231,7 +231,7 @@ class Supervisor:
             self._exit_code = 0
 
     def _bury(self, child: Child, cause: str) -> None:
-        code = child.exit_code()
+        code = child.last_word() if cause == GONE else None
         log("supervisor", "child died", module=child.module, pid=child.pid, cause=cause, code=code)
         self._selector.unregister(child.end)
         self._selector.unregister(child.pidfd)

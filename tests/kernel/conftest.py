@@ -181,6 +181,10 @@ class Daemon:
         assert self._process
         return self._process.wait(READY_SECONDS)
 
+    def read_to_end(self) -> None:
+        """Wait until its last line is in ``lines``."""
+        self._reader.join(READY_SECONDS)
+
     def arena(self) -> bytes:
         """All of the arena's memory, as the supervisor holds it."""
         for fd in Path(f"/proc/{self.pid}/fd").iterdir():

@@ -1,0 +1,47 @@
+"""The stock docker command line, through DOCKER_HOST: what a Docker user types, and a running task of it."""
+
+import subprocess
+
+import pytest
+
+pytestmark = [pytest.mark.kernel, pytest.mark.docker]
+
+
+@pytest.fixture
+def docker(daemon):
+    environment = daemon.environment | {"DOCKER_HOST": daemon.host}
+
+    def run(*words: str, input: bytes | None = None, code: int = 0) -> str:
+        done = subprocess.run(["docker", *words], input=input, capture_output=True, env=environment, timeout=60)
+        assert done.returncode == code, (words, done.returncode, done.stderr.decode())
+        return (done.stdout if code == 0 else done.stderr).decode().strip()
+
+    return run
+
+
+def test_create_ls_inspect_and_rm_behave_alike_through_both_command_lines(daemon, docker):
+    first = daemon.out("secret", "create", "my_secret_data", "-", input=b"This is a secret")
+    second = docker("secret", "create", "other", "-", input=b"This is another secret")
+    assert {len(first), len(second)} == {25}
+    columns = "{{.ID}} {{.Name}} {{.Labels}}"
+    assert docker("secret", "ls", "--format", columns) == daemon.out("secret", "ls", "--format", columns)
+    assert docker("secret", "inspect", "other") == daemon.out("secret", "inspect", "other")
+    assert docker("secret", "inspect", "nope", code=1).splitlines()[-1].endswith("secret nope not found")
+    assert "already exists" in docker("secret", "create", "OTHER", "-", input=b"x", code=1)
+    assert docker("secret", "rm", "other") == "other"
+    assert docker("secret", "ls", "-q") == first
+
+
+def test_a_service_of_docker_becomes_trees_of_its_tasks(daemon, docker):
+    docker("secret", "create", "s", "-", input=b"This is a secret")
+    docker("secret", "create", "s2", "-", input=b"This is another secret")
+    docker("service", "create", "-d", "--no-resolve-image", "--name", "web", "--secret",
+           "source=s,target=t,uid=7,mode=0400", "busybox")  # fmt: skip
+    task = daemon.task("--service", "web")
+    assert (task.cat("t"), task.do("stat", "/run/secrets/t")[:3]) == (b"This is a secret", [7, 0, "400"])
+    assert "is in use by the following service: web" in docker("secret", "rm", "s", code=1)
+    docker("service", "update", "-d", "--no-resolve-image", "--secret-add", "s2", "web")
+    assert task.cat("s2") == b"This is another secret"
+    assert "web.1" in docker("service", "ps", "web")
+    docker("service", "rm", "web")
+    assert task.cat("t") == "ENOENT"
