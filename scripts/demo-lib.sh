@@ -35,7 +35,7 @@ inside() { # LABEL COMMAND...: in the task's mount namespace, as user redis. LAB
     shift
     [ "$label" = - ] || set -- sh -c "$1"
     [ "$label" = - ] && printf 'task$ %s\n' "$*" || printf 'task$ %s\n' "$3"
-    kept nsenter --target "$redis" --mount --setuid "$(id -u redis)" --setgid "$(id -g redis)" --wd="$work" "$@" </dev/null
+    kept nsenter --target "$redis" --mount --root --setuid "$(id -u redis)" --setgid "$(id -g redis)" --wd="$work" "$@" </dev/null
 }
 
 read_held() { # the file behind descriptor $held, through it and not through its name
@@ -133,7 +133,7 @@ while :; do
     echo >&3
 done'
     : >reader.count
-    nsenter --target "$redis" --mount --setuid "$(id -u redis)" --setgid "$(id -g redis)" \
+    nsenter --target "$redis" --mount --root --setuid "$(id -u redis)" --setgid "$(id -g redis)" \
         sh -c "$script" </dev/null >reader.errors 2>&1 3>>reader.count &
     reader=$!
     wait_for "a reader in the task opens and reads the file in a loop" reader_reads_more_than 10
