@@ -1,7 +1,7 @@
-"""Every exception of secretfs. A class is a thing that a caller can *do differently*; its docstring says when it is raised.
+"""Every exception of secretfs. A class is a thing that a caller can *do differently*; its docstring says when.
 
-Text: lower case, no full stop, the offending value with ``!r`` where Docker's own text does not decide otherwise, never a
-secret and never a key. The text is complete without its class: it names the object and says what is wrong.
+Text: lower case, no full stop, the offending value with ``!r`` where Docker's own text does not decide otherwise, never
+a secret and never a key. The text is complete without its class: it names the object and says what is wrong.
 """
 
 
@@ -9,7 +9,7 @@ class SecretfsError(Exception):
     """Anything that secretfs refuses or fails at, said in words for a person."""
 
 
-# --- the caller's fault: nothing was changed ---------------------------------------------------------------------------
+# --- the caller's fault: nothing was changed ---
 
 
 class InvalidArgumentError(SecretfsError):
@@ -68,7 +68,7 @@ class UsageError(SecretfsError):
     """The command line is wrong: exit code 2."""
 
 
-# --- the machine's fault: what was acknowledged is still there ----------------------------------------------------------
+# --- the machine's fault: what was acknowledged is still there ---
 
 
 class UnavailableError(SecretfsError):

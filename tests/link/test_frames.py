@@ -13,7 +13,6 @@ from secretfs.errors import LinkError
 from secretfs.link import frames
 
 IDS = st.text(string.digits + string.ascii_lowercase, min_size=25, max_size=25)
-TARGETS = st.text(min_size=0, max_size=1000).filter(lambda text: _encodable(text))
 KINDS = get_args(frames.Frame)
 
 
@@ -22,6 +21,9 @@ def _encodable(text: str) -> bool:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape") == text
     except UnicodeEncodeError:
         return False
+
+
+TARGETS = st.text(min_size=0, max_size=1000).filter(_encodable)
 
 
 def _field(kind, field):

@@ -191,7 +191,10 @@ class _Frontend:
             started = True
         finally:
             if not started:
-                await self._take_back(attached.task.id)
+                with trio.move_on_after(DETACH_SECONDS, shield=True) as scope:
+                    await self._take_back(attached.task.id)
+                if scope.cancelled_caught:
+                    log.error("a task that did not start is still there", task=attached.task.id, error="no end in time")
 
     async def _hand_over(self, connection: trio.socket.SocketType, attached: Attached) -> None:
         """Send the trees and what is in them: the secrets always, the configs if there are any."""
@@ -215,17 +218,10 @@ class _Frontend:
         return theirs.mnt
 
     async def _take_back(self, task: TaskId) -> None:
-        with trio.move_on_after(DETACH_SECONDS, shield=True) as scope:
-            try:
-                await self._tasks.detach(task, "its program was not started")
-            except SecretfsError as failure:
-                log.error("a task that did not start is still there", task=task, error=str(failure))
-        if scope.cancelled_caught:
-            log.error(
-                "a task that did not start is still there",
-                task=task,
-                error=f"no end after {DETACH_SECONDS} s",
-            )
+        try:
+            await self._tasks.detach(task, "its program was not started")
+        except SecretfsError as failure:
+            log.error("a task that did not start is still there", task=task, error=str(failure))
 
 
 async def _accepted(listener: trio.socket.SocketType) -> trio.socket.SocketType:
