@@ -6,6 +6,7 @@ too; file pages only where a client maps a file (reads are direct_io). It outliv
 
 import copy
 import errno
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -79,6 +80,8 @@ class Kernel:
         return self.attributes[ino]
 
     def open(self, ino: int) -> Handle:
+        if stat.S_ISDIR(self.stat(ino).st_mode):
+            raise FUSEError(errno.EISDIR)
         return Handle(ino, answer(self.operations.open(ino, 0, None)).fh)
 
     def read(self, handle: Handle) -> bytes:

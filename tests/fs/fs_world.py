@@ -81,7 +81,7 @@ class World:
     async def begin(self) -> None:
         """What fs/main.py does once INIT is handled."""
         await self.trees.settle()
-        self._nursery.start_soon(self._end_drains)
+        self._nursery.start_soon(self._end_drains, self.trees, self.scope)
 
     async def restart(self, snapshot: Snapshot | None = None) -> None:
         self.scope.cancel()
@@ -119,8 +119,8 @@ class World:
         data = self.memory[self.layout.data :]
         return {content for content in contents if value_of(content)[:9] in data}
 
-    def seen(self, task: str, kind: Kind, target: str) -> tuple[int, int, bytes] | None:
-        """Owner, mode and bytes as a client finds them by name, or None."""
+    def seen(self, task: str, kind: Kind, target: str, *, in_between: bool = False) -> tuple[int, int, bytes] | None:
+        """Owner, mode and bytes as a client finds them by name, or None. Attributes follow by the end of a change."""
         try:
             ino = self.kernel.walk(task, f"{kind.value}s", target)
             attributes = self.kernel.stat(ino)
@@ -131,12 +131,12 @@ class World:
             value = self.kernel.read(handle)
         finally:
             self.kernel.close(handle)
-        assert attributes.st_size == len(value)
+        assert in_between or attributes.st_size == len(value)
         return attributes.st_uid, attributes.st_mode & 0o777, value
 
-    async def _end_drains(self) -> None:
-        with self.scope:
-            await self.trees.end_drains()
+    async def _end_drains(self, trees: Trees, scope: trio.CancelScope) -> None:
+        with scope:
+            await trees.end_drains()
 
     async def _grow(self, wanted: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -145,10 +145,6 @@ class World:
         return self.usable
 
     def _notified(self, act: str, ino: int, what: object) -> None:
-        if act == "store":
-            for handle, view in self.inodes.readable.items():
-                assert len(view)
-                assert handle
         self.moment(f"{act} {ino} {what if act != 'store' else ''}")
 
     def _watch_arena(self) -> None:
