@@ -59,13 +59,18 @@ class Child:
         self.started = time.monotonic()
         self.ready = False
         self._beat = 0
-        self._asked: float | None = None
+        self._asked: float | None = None  # when, if it still owes an answer
+        self._last_asked = 0.0
 
     def beat(self) -> None:
-        """Ask whether the event loop turns, unless it still owes an answer."""
-        if self._asked is None:
+        """Ask whether the event loop turns, unless it was just asked, or still owes an answer.
+
+        An answer wakes the supervisor's loop: were it asked again at once, the two would do nothing else.
+        """
+        now = time.monotonic()
+        if self._asked is None and now - self._last_asked >= BEAT_SECONDS:
             self._beat += 1
-            self._asked = time.monotonic()
+            self._asked = self._last_asked = now
             self.send(frames.Ping(self._beat))
 
     def answered(self, beat: int) -> None:
