@@ -3,8 +3,11 @@
 
 DEADLINE_SECONDS=10
 output='' # of the last command
+to_be_refused=''
+bold='' plain=''
+[ ! -t 1 ] || bold=$'\033[1m' plain=$'\033[0m'
 
-step() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+step() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
 
 fail() {
     printf '\ndemo: FAILED: %s\n' "$*" >&2
@@ -12,9 +15,12 @@ fail() {
     exit 1
 }
 
-# Each of these prints a command and what it says, and keeps that for expect_output.
+# Each of these prints a command and what it says, keeps that for expect_output, and fails when the command does.
 
-run() { printf '$ %s\n' "${*/#$work\//}"; kept "$@" </dev/null; }
+run() { # COMMAND...
+    printf '$ %s\n' "$*"
+    kept "$@" </dev/null
+}
 
 run_with_input() { # INPUT COMMAND...: the input is not shown; it is a secret
     local input=$1
@@ -23,19 +29,15 @@ run_with_input() { # INPUT COMMAND...: the input is not shown; it is a secret
     kept "$@" < <(printf %s "$input")
 }
 
-run_refused() { # CODE COMMAND...
-    local code=$1
-    shift
-    run "$@"
-    [ "$status" = "$code" ] || fail "$1 ended with code $status, not $code"
+refused() { # run COMMAND... | inside SCRIPT | read_held: it must not succeed
+    to_be_refused=yes
+    "$@"
+    to_be_refused=''
 }
 
-inside() { # LABEL COMMAND...: in the task's mount namespace, as user redis. LABEL "-" is the command itself
-    local label=$1
-    shift
-    [ "$label" = - ] || set -- sh -c "$1"
-    [ "$label" = - ] && printf 'task$ %s\n' "$*" || printf 'task$ %s\n' "$3"
-    kept nsenter --target "$redis" --mount --root --setuid "$(id -u redis)" --setgid "$(id -g redis)" --wd="$work" "$@" </dev/null
+inside() { # SCRIPT: in the task's mount namespace, as user redis
+    printf 'task$ %s\n' "$1"
+    kept "${in_task[@]}" sh -c "$1" </dev/null
 }
 
 read_held() { # the file behind descriptor $held, through it and not through its name
@@ -44,10 +46,12 @@ read_held() { # the file behind descriptor $held, through it and not through its
 }
 
 kept() { # COMMAND...
-    status=0
+    local status=0
     output=$(timeout "$DEADLINE_SECONDS" "$@" 2>&1) || status=$?
     [ -z "$output" ] || sed 's/^/    /' <<<"$output"
     [ "$status" != 124 ] || fail "no answer within $DEADLINE_SECONDS s: $*"
+    [ -z "$to_be_refused" ] || [ "$status" != 0 ] || fail "it was not refused: $*"
+    [ -n "$to_be_refused" ] || [ "$status" = 0 ] || fail "it ended with code $status: $*"
 }
 
 expect_output() { # PATTERN WHAT: one line of the output matches
@@ -117,6 +121,7 @@ END'
     printf "$ secretfs run --service redis --user redis -- sh -c '%s' &\n" "$script"
     secretfs run --service redis --user redis -- sh -c "$script" &
     redis=$!
+    in_task=(nsenter --target "$redis" --mount --root --wdns="$work" --setuid "$(id -u redis)" --setgid "$(id -g redis)")
     wait_for "redis-server listens" redis_listens
 }
 
@@ -133,8 +138,7 @@ while :; do
     echo >&3
 done'
     : >reader.count
-    nsenter --target "$redis" --mount --root --setuid "$(id -u redis)" --setgid "$(id -g redis)" \
-        sh -c "$script" </dev/null >reader.errors 2>&1 3>>reader.count &
+    "${in_task[@]}" sh -c "$script" </dev/null >reader.errors 2>&1 3>>reader.count &
     reader=$!
     wait_for "a reader in the task opens and reads the file in a loop" reader_reads_more_than 10
 }
