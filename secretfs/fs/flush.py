@@ -16,8 +16,8 @@ from typing import Final
 import pyfuse3
 import trio
 
+from secretfs.fs import log
 from secretfs.fs.manifest import Act, Notice
-from secretfs.linux.logline import log
 
 _ZEROS: Final = bytes(1 << 20)  # as long as the longest value
 _PAGES: Final = (Act.FORGET, Act.CHANGE)
@@ -44,7 +44,7 @@ def _send(notices: Iterable[Notice], act: Callable[[Notice], None], failed: set[
             act(notice)
         except OSError as refusal:
             failed.add(notice.number)
-            log("fs", "notification failed", act=notice.act.name, error=errno.errorcode.get(refusal.errno or 0))
+            log.error("notification failed", act=notice.act.name, error=errno.errorcode.get(refusal.errno or 0))
 
 
 def _forget_pages(notice: Notice) -> None:

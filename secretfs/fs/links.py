@@ -15,12 +15,12 @@ from secretfs.core.names import Kind, ObjectId
 from secretfs.core.plan import Entry, Tree, VersionRef, tree_of
 from secretfs.crypto.envelope import OVERHEAD_BYTES, unseal_into
 from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnsealError
+from secretfs.fs import log
 from secretfs.fs.trees import Trees
 from secretfs.link import frames
 from secretfs.link.frames import Frame, Status
 from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
 from secretfs.linux import memory, seqpacket
-from secretfs.linux.logline import log
 
 _KINDS: Final = (Kind.SECRET, Kind.CONFIG)
 _NO_MAILBOX: Final = bytes(MAILBOX_BYTES)
@@ -56,7 +56,7 @@ class ControlLink:
             while (frame := await self._receive()) is not None:
                 await self._serve(frame)
         except LinkError as broken:
-            log("fs", "control is out of step", error=str(broken))
+            log.error("control is out of step", error=str(broken))
         finally:
             self._mailbox[:] = _NO_MAILBOX
             self._mailbox.close()
@@ -99,7 +99,7 @@ class ControlLink:
         except LinkError:
             raise
         except SecretfsError as refusal:
-            log("fs", "tree refused", error=str(refusal))
+            log.warning("tree refused", error=str(refusal))
             status = _status(refusal)
         self._send(frames.Done(ask, status))
 
@@ -164,7 +164,7 @@ class SupervisorLink:
                 case frame, fds:
                     for fd in fds:
                         os.close(fd)
-                    log("fs", "unexpected frame", frame=type(frame).__name__)
+                    log.error("unexpected frame", frame=type(frame).__name__)
         return False
 
     async def grow(self, wanted: int) -> int:
@@ -179,7 +179,7 @@ class SupervisorLink:
         try:
             seqpacket.send(self._end, frames.encode(frame))
         except OSError as gone:
-            log("fs", "the supervisor does not listen", error=str(gone))
+            log.warning("the supervisor does not listen", error=str(gone))
 
 
 def _entry(frame: frames.TreeEntry) -> Entry:

@@ -16,7 +16,7 @@ from typing import Final
 import pyfuse3
 import trio
 
-from secretfs.fs import loop
+from secretfs.fs import log, loop
 from secretfs.fs.arena import Arena
 from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
@@ -28,7 +28,6 @@ from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.link.spawn import FsStart
 from secretfs.linux import landlock, memory, process, seqpacket
-from secretfs.linux.logline import log
 from secretfs.linux.preload import preload
 
 ORPHAN_SECONDS: Final = 30
@@ -78,10 +77,10 @@ async def _serve(start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int
         nursery.start_soon(_serve_supervisor, supervisor, wired, arena, manifest, nursery.cancel_scope)
         nursery.start_soon(_settle, trees, supervisor, ready)
         if await loop.serve():
-            log("fs", "to be replaced", restarts=loop.MAX_RESTARTS)
+            log.info("to be replaced", restarts=loop.MAX_RESTARTS)
             nursery.cancel_scope.cancel()
             return 0
-        log("fs", "the connection to the kernel has ended")
+        log.warning("the connection to the kernel has ended")
         nursery.cancel_scope.cancel()
         return EXIT_UNMOUNTED
     return 0
@@ -135,8 +134,8 @@ async def _serve_control(link: ControlLink, ready: trio.Event) -> None:
 
 async def _orphaned(arena: Arena, manifest: Manifest) -> None:
     """The supervisor is gone: serve on for a while, then leave nothing behind."""
-    log("fs", "the supervisor is gone", seconds=ORPHAN_SECONDS)
+    log.warning("the supervisor is gone", seconds=ORPHAN_SECONDS)
     await trio.sleep(ORPHAN_SECONDS)
     for slot in tuple(manifest.slots.values()):
         arena.wipe(slot.first_page, slot.size)
-    log("fs", "wiped: no supervisor came")
+    log.warning("wiped: no supervisor came")

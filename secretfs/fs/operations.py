@@ -14,10 +14,10 @@ from typing import Any, Concatenate, Final, NoReturn, ParamSpec, TypeVar
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, FUSEError, InodeT, ReaddirToken
 
+from secretfs.fs import log
 from secretfs.fs.arena import Arena
 from secretfs.fs.inodes import Inode, Inodes, negative_entry, slot_of_handle
 from secretfs.fs.manifest import Manifest, Slot
-from secretfs.linux.logline import log
 
 NAME_MAX: Final = 255  # bytes (linux/limits.h)
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
@@ -39,7 +39,7 @@ def _handler(act: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
         except FUSEError:
             raise
         except Exception as bug:  # noqa: BLE001 - see above; no handler awaits, so this can eat no cancellation
-            log("fs", "handler failed", operation=act.__name__, error=type(bug).__name__)
+            log.error("handler failed", operation=act.__name__, error=type(bug).__name__)
             raise FUSEError(errno.EIO) from None
 
     return reply

@@ -12,13 +12,12 @@ import trio
 from secretfs.core.names import Kind, ObjectId
 from secretfs.core.plan import Entry, Expose, Flush, Replace, Tree, VersionRef, difference, tree_of
 from secretfs.errors import ArenaFullError, SecretfsError
-from secretfs.fs import flush
+from secretfs.fs import flush, log
 from secretfs.fs.arena import Arena
 from secretfs.fs.change import AREAS, Change, now_ns
 from secretfs.fs.inodes import Inode, Inodes
 from secretfs.fs.manifest import Area, Drain, Manifest, Notice, Slot
 from secretfs.link.layout import GROW_BYTES
-from secretfs.linux.logline import log
 
 TELL_SECONDS: Final = 1.0  # how long a change waits for the kernel: reads are refused and bytes wiped without it
 _KINDS: Final[dict[Area, Kind]] = {area: kind for kind, area in AREAS.items()}
@@ -224,7 +223,7 @@ class Trees:
             await told.wait()
         if waiting.cancelled_caught:
             self._wipe()
-            log("fs", "the kernel is slow to forget", notices=len(notices))
+            log.warning("the kernel is slow to forget", notices=len(notices))
 
     async def _tell_now(self, notices: tuple[Notice, ...], told: trio.Event) -> None:
         done = await flush.tell(notices, wipe=self._wipe)

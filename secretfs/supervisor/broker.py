@@ -17,8 +17,8 @@ from typing import Final
 from secretfs.link import frames
 from secretfs.link.frames import Frame
 from secretfs.linux import namespaces, process, seqpacket
-from secretfs.linux.logline import log
 from secretfs.linux.mount import open_tree
+from secretfs.supervisor import log
 
 _AREAS: Final = ("secrets", "configs")
 _TASK: Final = re.compile(r"[0-9a-z]{25}")
@@ -137,4 +137,4 @@ def _reply(end: socket.socket, frame: Frame, fds: list[int] | None = None) -> No
             with contextlib.suppress(BlockingIOError):
                 return seqpacket.send(end, packet, fds or ())
     except (OSError, ValueError) as gone:  # ValueError: the loop closed the socket of a dead control meanwhile
-        log("supervisor", "answer not delivered", error=str(gone))
+        log.warning("answer not delivered", error=str(gone))

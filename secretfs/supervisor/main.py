@@ -19,8 +19,7 @@ from secretfs.link import frames
 from secretfs.link.frames import Frame
 from secretfs.link.spawn import ControlStart, FsStart, SupervisorStart
 from secretfs.linux import process, seqpacket
-from secretfs.linux.logline import log
-from secretfs.supervisor import setup
+from secretfs.supervisor import log, setup
 from secretfs.supervisor.arena import ArenaMemory, Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
 from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child
@@ -81,7 +80,7 @@ class Supervisor:
         """Begin the end in order: control flushes every tree and says Stopped."""
         if self._stopping is None:
             self._stopping = time.monotonic()
-            log("supervisor", "stopping")
+            log.info("stopping")
             _sd_notify("STOPPING=1")
             if _CONTROL in self._children:
                 self._children[_CONTROL].send(frames.Stop())
@@ -117,7 +116,7 @@ class Supervisor:
         try:
             child = self._started_fs() if module == _FS else self._started_control()
         except OSError as refusal:
-            log("supervisor", "start failed", module=module, error=str(refusal))
+            log.error("start failed", module=module, error=str(refusal))
             self._restart_later(module)
             return
         self._children[module] = child
@@ -152,7 +151,7 @@ class Supervisor:
         try:
             mailbox = Mailbox()
         except OSError as refusal:
-            log("supervisor", "no mailbox", error=str(refusal))
+            log.error("no mailbox", error=str(refusal))
             return
         if self._mailbox:
             self._mailbox.end()
@@ -185,7 +184,7 @@ class Supervisor:
             case frames.Stopped():
                 self._exit_code = 0
             case _:
-                log("supervisor", "unexpected frame", module=child.module, frame=type(frame).__name__)
+                log.error("unexpected frame", module=child.module, frame=type(frame).__name__)
 
     def _is_ready(self, child: Child) -> None:
         child.ready = True
@@ -193,11 +192,11 @@ class Supervisor:
         if child.module == _FS:
             self._initialised = True
             self._last_ready = time.monotonic()
-        log("supervisor", "child ready", module=child.module, pid=child.pid)
+        log.info("child ready", module=child.module, pid=child.pid)
         if not self._announced and all(other.ready for other in self._children.values()) and len(self._children) == 2:
             self._announced = True
             start = self._start
-            log("supervisor", "ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
+            log.info("ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
             _sd_notify("READY=1")
 
     # -- tending -----------------------------------------------------------------------------------------------------
@@ -221,18 +220,18 @@ class Supervisor:
         if fs and fs.ready:
             self._last_ready = now
         if now - self._last_ready > GIVE_UP_SECONDS:
-            log("supervisor", "giving up: no fs became ready", seconds=GIVE_UP_SECONDS)
+            log.error("giving up: no fs became ready", seconds=GIVE_UP_SECONDS)
             self._exit_code = EXIT_REFUSED
         if not self._announced and now - self._began > GIVE_UP_SECONDS:
-            log("supervisor", "giving up: the daemon did not become ready", seconds=GIVE_UP_SECONDS)
+            log.error("giving up: the daemon did not become ready", seconds=GIVE_UP_SECONDS)
             self._exit_code = EXIT_REFUSED
         if self._stopping is not None and now - self._stopping > STOP_CONTROL_SECONDS:
-            log("supervisor", "control did not stop in time")
+            log.warning("control did not stop in time")
             self._exit_code = 0
 
     def _bury(self, child: Child, cause: str) -> None:
         code = child.last_word() if cause == GONE else None
-        log("supervisor", "child died", module=child.module, pid=child.pid, cause=cause, code=code)
+        log.warning("child died", module=child.module, pid=child.pid, cause=cause, code=code)
         self._selector.unregister(child.end)
         self._selector.unregister(child.pidfd)
         child.kill()
@@ -255,7 +254,7 @@ class Supervisor:
             else:
                 self._connection.resend()
         except (OSError, SetupError) as refusal:
-            log("supervisor", "giving up: no successor of fs can serve", error=str(refusal))
+            log.error("giving up: no successor of fs can serve", error=str(refusal))
             self._exit_code = EXIT_REFUSED
             return
         self._restart_later(child.module)
@@ -265,7 +264,7 @@ class Supervisor:
         self._connection.end()
         self._initialised = False
         self._connection = Connection(self._start.mountpoint)
-        log("supervisor", "mounted anew", mountpoint=self._start.mountpoint)
+        log.warning("mounted anew", mountpoint=self._start.mountpoint)
 
     def _restart_later(self, module: str) -> None:
         """At once the first time; later and later while none becomes ready."""
@@ -284,7 +283,7 @@ class Supervisor:
             child.send(frames.Stop())
         for module, child in self._children.items():
             if not child.wait(STOP_FS_SECONDS):
-                log("supervisor", "killed at the end", module=module)
+                log.warning("killed at the end", module=module)
             child.kill()
         self._arena.wipe()
         if self._mailbox:
@@ -293,7 +292,7 @@ class Supervisor:
         for name in ("api.sock", "attach.sock"):
             with contextlib.suppress(OSError):
                 os.unlink(f"{self._start.runtime_dir}/{name}")
-        log("supervisor", "stopped")
+        log.info("stopped")
 
 
 def main() -> int:
