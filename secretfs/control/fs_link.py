@@ -5,10 +5,11 @@ leaves the words between the two in order. When fs is replaced, its successor is
 under way is said again.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Self
 
 import trio
 
@@ -27,6 +28,7 @@ from secretfs.linux import memory
 ANSWER_SECONDS: Final = 10.0  # for a change, also across the death of an fs
 REWIRE_SECONDS: Final = 20.0  # after fs has closed its end; then control is of no use, and a new one may be
 _KINDS: Final = {Kind.SECRET: 0, Kind.CONFIG: 1}
+_STATUSES: Final = frozenset(map(int, Status))
 
 Act = Callable[["_Wire"], Awaitable[None]]
 
@@ -71,17 +73,16 @@ class FsLink:
 
     async def run(self) -> None:
         """Carry out changes, for ever. Raises LinkError when fs is out of reach for good."""
-        wire = await self._fresh_wire()
         job: _Job | None = None
         while True:
-            try:
-                job = job or await self._next_job(wire)
-                await self._carry_out(job, wire)
-                job = None
-            except LinkError as gone:
-                log.warning("fs has gone away", error=str(gone))
-                wire.close()
-                wire = await self._fresh_wire()
+            with await self._fresh_wire() as wire:
+                try:
+                    while True:
+                        job = job or await self._next_job(wire)
+                        await self._carry_out(job, wire)
+                        job = None
+                except LinkError as gone:
+                    log.warning("fs has gone away", error=str(gone))
 
     async def _done(self, act: Act) -> None:
         job = _Job(act)
@@ -127,13 +128,12 @@ class FsLink:
                     end.close()
                     os.close(mailbox_fd)
                     end, mailbox_fd = self._wires.receive_nowait()
-                wire = _Wire(end, mailbox_fd, self._sealed)
-                try:
+                with contextlib.suppress(LinkError), contextlib.ExitStack() as kept:
+                    wire = kept.enter_context(_Wire(end, mailbox_fd, self._sealed))
                     await wire.sync(self._trees())
-                except LinkError:
-                    wire.close()
-                    continue
-                return wire
+                    kept.pop_all()
+                    return wire
+                continue
             raise LinkError(f"no fs within {REWIRE_SECONDS:g} s")
 
 
@@ -148,7 +148,10 @@ class _Wire:
         os.close(mailbox_fd)
         memory.keep_out_of_dumps(self._mailbox)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
         """Leave nothing in the mailbox."""
         self._mailbox[:] = bytes(MAILBOX_BYTES)
         self._mailbox.close()
@@ -190,7 +193,7 @@ class _Wire:
             match frame:
                 case frames.Need(_, version, object_id):
                     await self._fill(VersionRef(ObjectId(object_id), version))
-                case frames.Done(self._ask, status):
+                case frames.Done(self._ask, status) if status in _STATUSES:
                     return Status(status)
                 case _:
                     raise LinkError(f"fs answered with {type(frame).__name__}")
