@@ -9,19 +9,13 @@ from secretfs.errors import LinkError
 from secretfs.link import frames
 from secretfs.link.frames import Frame
 from secretfs.linux import seqpacket
+from secretfs.linux.packets import next_packet
 
 
 async def next_frame(end: socket.socket, max_fds: int = 0) -> tuple[Frame, list[int]] | None:
-    """The next frame and its descriptors, the caller's to close; None at the end of file, however the peer went."""
-    while True:
-        await trio.lowlevel.wait_readable(end)
-        try:
-            packet, fds = seqpacket.receive(end, frames.MAX_FRAME_BYTES, max_fds)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return None
-        return (frames.decode(packet), fds) if packet else None
+    """The next frame and its descriptors, the caller's to close; None at the end of file. Raises LinkError."""
+    received = await next_packet(end, frames.MAX_FRAME_BYTES, max_fds)
+    return (frames.decode(received[0]), received[1]) if received else None
 
 
 async def send(end: socket.socket, frame: Frame, fds: Sequence[int] = ()) -> None:

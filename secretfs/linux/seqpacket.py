@@ -3,6 +3,7 @@
 A packet arrives whole or not at all; descriptors that were sent with it arrive with it.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -38,11 +39,16 @@ def receive(end: socket.socket, max_bytes: int, max_fds: int = 0) -> tuple[bytes
     """One packet and its descriptors (close-on-exec; the caller's to close); an empty packet is the end of file.
 
     Raises BlockingIOError when there is none. A packet that was cut (it was longer than ``max_bytes``) comes back cut:
-    the codec refuses it. Descriptors beyond ``max_fds`` are closed by the kernel.
+    the codec refuses it. Where descriptors were asked for and not all of them found a place here, the packet is lost:
+    OSError EMFILE, and none of them is left open.
     """
     if not max_fds:
         return end.recv(max_bytes), []
-    packet, fds, _flags = receive_fds(end, max_bytes, max_fds)
+    packet, fds, flags = receive_fds(end, max_bytes, max_fds)
+    if flags & socket.MSG_CTRUNC:
+        for fd in fds:
+            os.close(fd)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return packet, fds
 
 

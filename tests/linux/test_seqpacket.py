@@ -1,9 +1,12 @@
+import contextlib
 import os
+import resource
 import socket
 
 import pytest
 
 from secretfs.linux import seqpacket
+from secretfs.linux.packets import next_packet
 
 
 @pytest.fixture
@@ -40,6 +43,46 @@ def test_descriptors_that_nobody_asked_for_are_closed(ends, tmp_path):
     os.close(sent)
     assert seqpacket.receive(other, 100) == (b"here", [])
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@contextlib.contextmanager
+def little_room():
+    """Places for three more descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_packet_whose_descriptors_find_no_place_is_lost_and_leaves_none_open(ends):
+    one, other = ends
+    seqpacket.send(one, b"here", [0] * 10)
+    seqpacket.send(one, b"there", [0])
+    before = len(os.listdir("/proc/self/fd"))
+    with little_room(), pytest.raises(OSError, match="Too many open files"):
+        seqpacket.receive(other, 100, 10)
+    assert len(os.listdir("/proc/self/fd")) == before
+    packet, [fd] = seqpacket.receive(other, 100, 10)
+    os.close(fd)
+    assert packet == b"there"
+
+
+async def test_an_answer_that_lost_its_descriptors_is_none(ends):
+    one, other = ends
+    seqpacket.send(one, b"here", [0] * 10)
+    seqpacket.send(one, b"there")
+    with little_room():
+        assert await next_packet(other, 100, 10) == (b"there", [])
+
+
+async def test_the_end_of_the_peer_is_the_end_of_file(ends):
+    one, other = ends
+    one.close()
+    assert await next_packet(other, 100, 10) is None
 
 
 def test_a_packet_that_is_too_long_comes_back_cut(ends):
