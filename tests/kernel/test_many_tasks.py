@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import SECRETFS
+from daemons import SECRETFS
 
 pytestmark = pytest.mark.kernel
 

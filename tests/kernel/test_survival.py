@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import report_of
+from daemons import report_of
 from faults import KINDS
 
 pytestmark = pytest.mark.kernel
