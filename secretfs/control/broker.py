@@ -92,7 +92,7 @@ class Broker:
         match question.frames, question.fds:
             case [frames.TreeFd(_, 0)], [fd]:
                 return fd
-            case [frames.TreeFd(_, error)], []:
+            case [frames.TreeFd(_, error)], [] if error:
                 raise UnavailableError(f"the tree of task {task} cannot be mounted: {os.strerror(error)}")
             case _:
                 raise _out_of_step(question)

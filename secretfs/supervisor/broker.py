@@ -5,12 +5,14 @@ left to start another.
 """
 
 import contextlib
+import errno
 import os
 import queue
 import re
 import select
 import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -25,7 +27,8 @@ _TASK: Final = re.compile(r"[0-9a-z]{25}")
 _THREADS: Final = 8
 _SEND_SECONDS: Final = 2.0
 _KINDS: Final = ("user", "pid", "mnt")
-_EINVAL, _ESRCH = 22, 3
+# the number is a thread's by now: EINVAL; not of our user namespace: EACCES, EPERM
+_GONE: Final = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.EACCES, errno.EPERM)
 
 
 class Broker:
@@ -52,12 +55,12 @@ class Broker:
 
     def _tree_fd(self, end: socket.socket, ask: frames.AskTreeFd) -> None:
         if not _TASK.fullmatch(ask.task) or ask.kind >= len(_AREAS):
-            _reply(end, frames.TreeFd(ask.ask, _EINVAL))
+            _reply(end, frames.TreeFd(ask.ask, errno.EINVAL))
             return
         try:
             fd = open_tree(f"{self._mountpoint}/{ask.task}/{_AREAS[ask.kind]}")
         except OSError as refusal:
-            _reply(end, frames.TreeFd(ask.ask, refusal.errno or _EINVAL))
+            _reply(end, frames.TreeFd(ask.ask, refusal.errno or errno.EINVAL))
             return
         try:
             _reply(end, frames.TreeFd(ask.ask, 0), [fd])
@@ -70,7 +73,7 @@ class Broker:
             inodes = [namespaces.ns_inode(pid, kind) for kind in _KINDS]
             process.pid_of(pidfd)  # still the same process: the number was not another's meanwhile
         except OSError as refusal:
-            _reply(end, frames.Namespaces(ask.ask, refusal.errno or _ESRCH, 0, 0, 0))
+            _reply(end, frames.Namespaces(ask.ask, refusal.errno or errno.ESRCH, 0, 0, 0))
         else:
             _reply(end, frames.Namespaces(ask.ask, 0, *inodes))
         finally:
@@ -83,10 +86,12 @@ class Broker:
             with contextlib.suppress(queue.Empty):
                 while True:
                     asks.append(self._scans.get_nowait())
-            wanted = {ask.mnt for _, ask in asks}
-            found = _members(wanted)
-            for end, ask in asks:
-                _send_members(end, ask, found[ask.mnt])
+            try:
+                found = _members({ask.mnt for _, ask in asks})
+                for end, ask in asks:
+                    _send_members(end, ask, found[ask.mnt])
+            except OSError as failure:  # no answer: "nobody is there" would end a task
+                log.warning("processes cannot be looked at", error=str(failure))
 
 
 def own_identity() -> frames.Identity:
@@ -94,12 +99,21 @@ def own_identity() -> frames.Identity:
     return frames.Identity(*[namespaces.ns_inode("self", kind) for kind in _KINDS])
 
 
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _GONE:
+            raise
+
+
 def _members(wanted: set[int]) -> dict[int, list[int]]:
-    """Pids by mount namespace, for those that are wanted."""
+    """Pids by mount namespace, for those that are wanted. Raises OSError when /proc cannot be read."""
     found: dict[int, list[int]] = {mnt: [] for mnt in wanted}
     for name in os.listdir("/proc"):
         if name.isdecimal():
-            with contextlib.suppress(OSError):
+            with _unless_gone():
                 mnt = namespaces.ns_inode(name, "mnt")
                 if mnt in wanted and process.process_state(int(name)) not in "ZX":
                     found[mnt].append(int(name))
@@ -109,24 +123,18 @@ def _members(wanted: set[int]) -> dict[int, list[int]]:
 def _send_members(end: socket.socket, ask: frames.AskMembers, pids: list[int]) -> None:
     chunks = [pids[at : at + frames.MAX_FDS] for at in range(0, len(pids), frames.MAX_FDS)] or [[]]
     for index, chunk in enumerate(chunks):
-        pidfds = [fd for pid in chunk if (fd := _pidfd(pid, ask.mnt)) is not None]
-        try:
+        with contextlib.ExitStack() as opened:
+            pidfds = [fd for pid in chunk if (fd := _pidfd(pid, ask.mnt, opened)) is not None]
             _reply(end, frames.Members(ask.ask, int(index + 1 < len(chunks))), pidfds)
-        finally:
-            for fd in pidfds:
-                os.close(fd)
 
 
-def _pidfd(pid: int, mnt: int) -> int | None:
-    """A pidfd of the process, if it still is the one that was seen."""
-    try:
+def _pidfd(pid: int, mnt: int, opened: contextlib.ExitStack) -> int | None:
+    """A pidfd of the process, if it still is the one that was seen; ``opened`` closes it."""
+    with _unless_gone():
         fd = os.pidfd_open(pid)
-    except OSError:
-        return None
-    with contextlib.suppress(OSError):
+        opened.callback(os.close, fd)
         if namespaces.ns_inode(pid, "mnt") == mnt:
             return fd
-    os.close(fd)
     return None
 
 
