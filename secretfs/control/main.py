@@ -71,6 +71,8 @@ def _say(group: BaseExceptionGroup[SecretfsError]) -> None:
 def _lock_in(start: ControlStart) -> None:
     """The state directory as /tmp, own uid, no capabilities, no new privileges, no core."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a pidfd for each process that a task waits for
     unshare(CLONE_NEWNS)
     mount(None, "/", flags=MS_REC | MS_PRIVATE)
     mount(start.state_dir, _STATE, flags=MS_BIND)

@@ -6,6 +6,7 @@ tree, or cannot tell: a chroot hides the mount.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator
 
@@ -14,22 +15,31 @@ import trio
 from secretfs.control.ports import Processes
 from secretfs.core.names import TaskId
 from secretfs.core.task import Leader
+from secretfs.errors import UnavailableError
 from secretfs.linux import process
 
 _ROOT, _MOUNT_POINT = 3, 4  # fields of proc_pid_mountinfo(5), counted from 0
+_GONE = (errno.ESRCH, errno.EINVAL)  # EINVAL: the number is a thread's by now, or the process has no mount table left
 
 
 def leader_pidfd(leader: Leader) -> int | None:
-    """A descriptor of that very process, or None when it has ended; the caller closes it."""
-    if leader.boot_id != process.boot_id():
-        return None
+    """A descriptor of that very process, or None when it has ended; the caller closes it.
+
+    Raises: UnavailableError when that cannot be told now.
+    """
+    pidfd: int | None = None
     try:
-        pidfd = os.pidfd_open(leader.pid)
-    except OSError:  # ESRCH, or EINVAL: the number is a thread's by now
-        return None
-    if _started(leader.pid) == leader.start_ticks:
-        return pidfd
-    os.close(pidfd)
+        if leader.boot_id == process.boot_id():
+            pidfd = os.pidfd_open(leader.pid)
+            if process.start_ticks(leader.pid) == leader.start_ticks:
+                found, pidfd = pidfd, None
+                return found
+    except OSError as exc:
+        if exc.errno not in _GONE:
+            raise UnavailableError(f"process {leader.pid} cannot be looked at: {exc.strerror}") from exc
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
     return None
 
 
@@ -70,14 +80,5 @@ def _counts(pidfd: int, task_id: TaskId) -> bool:
         pid = process.pid_of(pidfd)
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             return in_task(file.read(), task_id)
-    except (ProcessLookupError, FileNotFoundError):  # ended meanwhile
-        return False
-    except OSError as exc:  # EINVAL: it has left its namespaces, so it is ending; EACCES: nobody can tell
-        return isinstance(exc, PermissionError)
-
-
-def _started(pid: int) -> int | None:
-    try:
-        return process.start_ticks(pid)
-    except ProcessLookupError:
-        return None
+    except OSError as exc:  # ended meanwhile, or ending: it has left its namespaces; else nobody can tell
+        return exc.errno not in (*_GONE, errno.ENOENT)

@@ -2,6 +2,7 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import socket
 import sys
 from dataclasses import dataclass, field
@@ -368,6 +369,18 @@ async def test_a_machine_without_descriptors_is_waited_for(autojump_clock, capfd
     assert await attach._accepted(Listener()) == "peer"
     assert trio.current_time() == pytest.approx(0.2)
     assert capfd.readouterr().err.count("cannot accept a connection") == 2
+
+
+def test_a_peer_that_cannot_be_looked_at_is_refused_and_ends_nobody():
+    pidfd = os.pidfd_open(os.getpid())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(UnavailableError, match="cannot tell who asks: Too many open files"):
+            attach._leader(pidfd)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(pidfd)
 
 
 async def test_a_listener_that_is_broken_ends_the_server():

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 
@@ -11,7 +12,7 @@ from control_harness import ME, Control, leader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secretfs.control import reconcile
+from secretfs.control import processes, reconcile
 from secretfs.control.processes import in_task, leader_pidfd
 from secretfs.control.reconcile import Reconciler
 from secretfs.control.usecases.tasks import AttachRequest
@@ -256,6 +257,38 @@ def test_a_pid_that_is_used_again_is_not_the_leader():
     assert leader_pidfd(Leader(me.boot_id, 2**22, 1)) is None
     pidfd = leader_pidfd(me)
     assert pidfd is not None
+    os.close(pidfd)
+
+
+@contextlib.contextmanager
+def no_descriptor_left():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_leader_that_cannot_be_looked_at_has_not_ended():
+    me = leader()
+    with no_descriptor_left(), pytest.raises(UnavailableError, match="Too many open files"):
+        leader_pidfd(me)
+
+
+def test_a_process_that_cannot_be_looked_at_counts():
+    pidfd = os.pidfd_open(os.getpid())
+    with no_descriptor_left():
+        counts = processes._counts(pidfd, TASK)
+    os.close(pidfd)
+    assert counts
+
+
+def test_a_process_that_has_ended_does_not_count():
+    program = subprocess.Popen(["true"])
+    pidfd = os.pidfd_open(program.pid)
+    program.wait()
+    assert not processes._counts(pidfd, TASK)
     os.close(pidfd)
 
 

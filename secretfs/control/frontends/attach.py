@@ -194,7 +194,8 @@ class _Frontend:
                 with trio.move_on_after(DETACH_SECONDS, shield=True) as scope:
                     await self._take_back(attached.task.id)
                 if scope.cancelled_caught:
-                    log.error("a task that did not start is still there", task=attached.task.id, error="no end in time")
+                    late = f"no end after {DETACH_SECONDS} s"
+                    log.error("a task that did not start is still there", task=attached.task.id, error=late)
 
     async def _hand_over(self, connection: trio.socket.SocketType, attached: Attached) -> None:
         """Send the trees and what is in them: the secrets always, the configs if there are any."""
@@ -245,7 +246,8 @@ def _pidfd(connection: trio.socket.SocketType) -> Iterator[int]:
     try:
         pidfd = peer.pidfd(connection)
     except OSError as exc:
-        raise PermissionDeniedError(f"cannot tell who asks: {exc.strerror}") from None
+        refusal = UnavailableError if exc.errno in _CAPACITY_ERRNOS else PermissionDeniedError
+        raise refusal(f"cannot tell who asks: {exc.strerror}") from None
     try:
         yield pidfd
     finally:
@@ -262,6 +264,8 @@ def _leader(pidfd: int) -> Leader:
         process.pid_of(pidfd)
     except ProcessLookupError:
         raise _GoneError("the peer has ended") from None
+    except OSError as exc:
+        raise UnavailableError(f"cannot tell who asks: {exc.strerror}") from exc
     return leader
 
 
