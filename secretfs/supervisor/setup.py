@@ -8,16 +8,16 @@ import fcntl
 import grp
 import os
 import pwd
+import re
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from secretfs.errors import SetupError
 from secretfs.linux.mount import MNT_DETACH, umount2
-from secretfs.linux.process import process_state
 
 FSTYPE: Final = "fuse"
 SOURCE: Final = "secretfs"
@@ -26,6 +26,7 @@ _CONTROL_USER: Final = ("secretfs-control", 75302)
 _API_GROUP: Final = "secretfs"
 _LOCK: Final = "daemon.lock"
 _BACKLOG: Final = 512
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")  # space, tab, newline and backslash, in mountinfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,10 @@ def give_state(path: str, owner: Ids) -> None:
 
 def locked(directory: str) -> int:
     """A descriptor that holds the directory's lock. Raises SetupError if another daemon does, naming its pid."""
-    fd = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fd = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        raise SetupError(f"{directory!r} cannot be locked: {exc.strerror}") from exc
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -110,10 +114,10 @@ def clear_mountpoint(path: str) -> None:
 
 def listener(path: str, kind: socket.SocketKind, *, mode: int, gid: int = 0) -> socket.socket:
     """A listening unix socket at ``path``; a file left there by a dead daemon is replaced."""
-    Path(path).unlink(missing_ok=True)
     end = socket.socket(socket.AF_UNIX, kind)
     before = os.umask(0o177)
     try:
+        Path(path).unlink(missing_ok=True)
         end.bind(path)
     except OSError as exc:
         end.close()
@@ -135,14 +139,6 @@ def api_gid() -> int:
         return 0
 
 
-def alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        return process_state(pid) not in "ZX"
-    except ProcessLookupError:
-        return False
-
-
 def _ids(name: str, number: int) -> Ids:
     try:
         user = pwd.getpwnam(name)
@@ -157,13 +153,13 @@ def _left_over(path: str) -> bool:
     except OSError as exc:
         if exc.errno in (errno.ENOTCONN, errno.ECONNABORTED):
             return True
-    return os.path.realpath(path) in _secretfs_mounts()
-
-
-def _secretfs_mounts() -> Iterator[str]:
-    """Mountpoints of secretfs, from proc_pid_mountinfo(5)."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            if after.split()[:2] in ([FSTYPE, SOURCE], [f"{FSTYPE}.{SOURCE}", SOURCE]):
-                yield before.split()[4].encode().decode("unicode_escape")
+        return os.path.realpath(path) in secretfs_mounts(file)
+
+
+def secretfs_mounts(mountinfo: Iterable[str]) -> Iterator[str]:
+    """Mountpoints of secretfs, from the lines of proc_pid_mountinfo(5)."""
+    for line in mountinfo:
+        before, _, after = line.partition(" - ")
+        if after.split()[:2] in ([FSTYPE, SOURCE], [f"{FSTYPE}.{SOURCE}", SOURCE]):
+            yield _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), before.split(" ")[4])
