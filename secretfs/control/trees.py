@@ -5,9 +5,9 @@ So two changes that overlap cannot leave an old tree behind: whichever is last h
 ended is marked here first, and nothing that reads its record a moment too late shows it again.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -39,8 +39,9 @@ class Trees:
         self._desired: dict[TaskId, Tree] = {}
         self._ended: set[TaskId] = set()
         self._behind: set[TaskId] = set()  # fs did not take their last tree
-        self._fell_behind = trio.Event()
-        self._locks: defaultdict[TaskId, trio.Lock] = defaultdict(trio.Lock)
+        self._wanted: set[TaskId] = set()  # to be shown, now or later
+        self._not_shown = trio.Event()  # one of them was given up for now
+        self._turns: WeakValueDictionary[TaskId, trio.Lock] = WeakValueDictionary()
 
     def desired(self) -> Mapping[TaskId, Tree]:
         """All of them, as of now: what fs is brought to when it, or control, was started."""
@@ -56,23 +57,25 @@ class Trees:
     async def show(self, fs: FileSystem, task_id: TaskId) -> Tree:
         """Bring the task's tree in fs to what the store says now. Raises: UnavailableError,
         ArenaFullError, UnsealError.
+
+        One that is given up before it is done, or fails, is done later by ``keep_up``.
         """
-        async with self._locks[task_id]:
-            found = await by_id(self._store, TASKS, task_id)
-            if found is None or task_id in self._ended:
-                return {}
-            tree = await self._computed(found.value)
-            if self._desired.get(task_id) != tree or task_id in self._behind:
-                self._desired[task_id] = tree
-                await self._put(fs, task_id, tree)
-            return tree
+        self._wanted.add(task_id)
+        try:
+            async with self._turn(task_id):
+                self._wanted.discard(task_id)  # what was asked for until here is in the store, and read from here
+                return await self._shown(fs, task_id)
+        except BaseException:
+            self._wanted.add(task_id)
+            self._not_shown.set()
+            raise
 
     async def end(self, fs: FileSystem, task_id: TaskId) -> None:
         """Flush the task's tree, and never show it again. When fs is away it flushes what it is not asked
         for on its return.
         """
         self._ended.add(task_id)
-        async with self._locks[task_id]:
+        async with self._turn(task_id):
             self._desired.pop(task_id, None)
             self._behind.discard(task_id)
             try:
@@ -83,15 +86,14 @@ class Trees:
     def forget(self, task_id: TaskId) -> None:
         """The task's record is gone: nothing can ask for its tree any more."""
         self._ended.discard(task_id)
-        self._locks.pop(task_id, None)
 
     async def keep_up(self, fs: FileSystem) -> None:
-        """Show again, until cancelled, what fs did not take (it was away, or the arena was full)."""
+        """Show again, until cancelled, what is not shown yet (fs was away, or the arena was full)."""
         while True:
-            await self._fell_behind.wait()
+            await self._not_shown.wait()
+            self._not_shown = trio.Event()
             await trio.sleep(RETRY_SECONDS)
-            self._fell_behind = trio.Event()
-            for task_id in sorted(self._behind):
+            for task_id in sorted(self._wanted):
                 await self._again(fs, task_id)
 
     async def end_all(self, fs: FileSystem) -> None:
@@ -106,14 +108,26 @@ class Trees:
         except SecretfsError as exc:
             log.warning("a task does not show its grants yet", task=task_id, error=str(exc))
 
-    async def _put(self, fs: FileSystem, task_id: TaskId, tree: Tree) -> None:
-        self._behind.add(task_id)
-        try:
+    def _turn(self, task_id: TaskId) -> trio.Lock:
+        """What a task's changes take turns with; it is there for as long as one of them has or wants it."""
+        return self._turns.setdefault(task_id, trio.Lock())
+
+    async def _shown(self, fs: FileSystem, task_id: TaskId) -> Tree:
+        """Within the task's turn. Whether it has ended is asked before its record is read: once it has ended the
+        record may go, and with it the mark.
+        """
+        if task_id in self._ended:
+            return {}
+        found = await by_id(self._store, TASKS, task_id)
+        if found is None:
+            return {}
+        tree = await self._computed(found.value)
+        if self._desired.get(task_id) != tree or task_id in self._behind:
+            self._desired[task_id] = tree
+            self._behind.add(task_id)
             await fs.put_tree(task_id, tree)
             self._behind.discard(task_id)
-        finally:
-            if task_id in self._behind:
-                self._fell_behind.set()
+        return tree
 
     async def _computed(self, task: Task) -> Tree:
         grants = [*await self._service_grants(task), *task.grants]

@@ -1,8 +1,11 @@
 """The rules that need the store: under any race, with a file system that is away, full, or late."""
 
+from types import SimpleNamespace
+
 import pytest
 import trio
 from control_harness import ME, Control
+from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control import audit, trees
 from secretfs.control.usecases import services
@@ -174,6 +177,53 @@ async def test_a_tree_that_fs_refuses_is_a_warning_and_tried_until_it_is_there(
     control.fs.failure = None
     await shown(control, task, "db")
     nursery.cancel_scope.cancel()
+
+
+async def test_an_update_that_never_got_its_turn_is_shown_later(control: Control, monkeypatch, nursery) -> None:
+    monkeypatch.setattr(services, "UPDATE_SECONDS", 0.05)
+    monkeypatch.setattr(trees, "RETRY_SECONDS", 0.01)
+    await control.secret("a")
+    await control.secret("b")
+    await control.service("web")
+    task = (await control.attach("web")).task.id
+    control.fs.stalled = trio.Event()
+    await control.update("web", "a")
+    nursery.start_soon(control.trees.keep_up, control.fs)
+    while not control.fs.stalled.statistics().tasks_waiting:
+        await trio.lowlevel.checkpoint()
+    assert await control.update("web", "b") != []  # behind the first, which is said to fs again and again
+    control.fs.stalled.set()
+    await shown(control, task, "b")
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_reads_the_record_of_a_task_that_has_ended_shows_nothing(control: Control, nursery) -> None:
+    await control.secret("db")
+    task = (await control.attach(None, "db")).task.id
+    read, late = control.store.get, trio.Event()
+
+    async def get(key: str):
+        item = await read(key)
+        await late.wait()
+        return item
+
+    await control.trees.end(control.fs, task)
+    control.trees._store = SimpleNamespace(get=get)
+    nursery.start_soon(control.trees.show, control.fs, task)
+    await control.tasks.detach(task, "it ended")
+    control.trees._store = control.store
+    late.set()
+    await wait_all_tasks_blocked()
+    assert (control.fs.trees, control.trees.desired()) == ({}, {})
+
+
+async def test_nothing_is_kept_of_a_task_that_is_gone(control: Control) -> None:
+    await control.secret("db")
+    task = (await control.attach(None, "db")).task.id
+    await control.tasks.detach(task, "it ended")
+    assert await control.trees.show(control.fs, task) == {}
+    kept = (control.trees._ended, control.trees._behind, control.trees._wanted, control.trees._turns)
+    assert [len(names) for names in kept] == [0, 0, 0, 0]
 
 
 async def shown(control: Control, task: str, target: str) -> None:
