@@ -282,10 +282,10 @@ def encode(frame: Frame) -> bytes:
     layout = _LAYOUTS[type(frame)]
     fields = astuple(frame)
     tail = str(fields[-1]).encode("utf-8", "surrogateescape") if layout.tail else b""
-    values = [_outward(value) for value in (fields[:-1] if layout.tail else fields)]
     try:
+        values = [_outward(value) for value in (fields[:-1] if layout.tail else fields)]
         packet = layout.fields.pack(layout.code, *values) + tail
-    except struct.error as exc:
+    except (struct.error, UnicodeEncodeError) as exc:
         raise LinkError(f"{type(frame).__name__} cannot be sent: {exc}") from exc
     if len(packet) > MAX_FRAME_BYTES:
         raise LinkError(f"{type(frame).__name__} of {len(packet)} bytes is too long to be sent")
@@ -319,7 +319,11 @@ def expect(frame: Frame, kind: type[FrameT]) -> FrameT:
 
 
 def _outward(value: int | str) -> int | bytes:
-    return value if isinstance(value, int) else value.encode("utf-8", "surrogateescape")
+    if isinstance(value, int):
+        return value
+    if len(value) != ID_BYTES:  # struct would cut it, or fill it up
+        raise struct.error(f"an ID has {ID_BYTES} characters, not {len(value)}")
+    return value.encode("ascii")
 
 
 def _inward(value: int | bytes) -> int | str:

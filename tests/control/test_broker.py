@@ -417,7 +417,7 @@ async def test_the_tree_of_a_task_is_a_detached_mount(tmp_path):
         frames.AskTreeFd(1, 0, "." * 25),
         frames.AskTreeFd(1, 0, "A" * 25),
         frames.AskTreeFd(1, 0, "1" * 24 + "\n"),
-        frames.AskTreeFd(1, 0, "1" * 24),
+        frames.AskTreeFd(1, 0, "1" * 24 + "\0"),
     ],
 )
 async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):

@@ -86,3 +86,10 @@ def test_a_target_that_is_too_long_is_refused():
 def test_a_frame_out_of_step_is_named():
     with pytest.raises(LinkError, match="Pong came where Done was due"):
         frames.expect(frames.Pong(1), frames.Done)
+
+
+@pytest.mark.parametrize("task", ["", "a" * 24, "a" * 26, "a" * 40, "é" * 25, "a" * 24 + "é"])
+def test_an_id_of_another_length_is_refused_and_not_cut(task):
+    """struct would cut it, or fill it up with zeros: a word about another task."""
+    with pytest.raises(LinkError, match="TreeBegin cannot be sent"):
+        frames.encode(frames.TreeBegin(1, task))
