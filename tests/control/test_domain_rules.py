@@ -210,10 +210,12 @@ async def test_who_reads_the_record_of_a_task_that_has_ended_shows_nothing(contr
     await control.trees.end(control.fs, task)
     control.trees._store = SimpleNamespace(get=get)
     nursery.start_soon(control.trees.show, control.fs, task)
-    await control.tasks.detach(task, "it ended")
+    await wait_all_tasks_blocked(0.05)  # it has read the record, if it ever does
     control.trees._store = control.store
+    await control.commits.change(ME, lambda: control.tasks._gone(task, "it ended", None))
+    control.trees.forget(task)
     late.set()
-    await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked(0.05)
     assert (control.fs.trees, control.trees.desired()) == ({}, {})
 
 
