@@ -40,9 +40,13 @@ class Connection:
         self.fd = _opened_device()
         try:
             _mount(self.fd, mountpoint)
+        except SetupError:
+            os.close(self.fd)
+            raise
+        try:
             self._init = _init_of(self.fd)
         except (OSError, SetupError):
-            os.close(self.fd)
+            self.end()
             raise
 
     def init_pipe(self) -> int:

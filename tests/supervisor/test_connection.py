@@ -1,0 +1,107 @@
+"""The mount and the device, with a socket in the device's place."""
+
+import errno
+import os
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from secretfs.errors import SetupError
+from secretfs.linux.mount import MNT_DETACH, MNT_FORCE, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from secretfs.supervisor import connection
+from secretfs.supervisor.connection import Connection
+
+INIT = b"INIT" * 26
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """The other end of the device, and what was mounted and unmounted."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kernel = SimpleNamespace(device=theirs, mounts=[], umounts=[], fd=ours.detach(), refuses=None, init=INIT)
+
+    def mount(*arguments):
+        kernel.mounts.append(arguments)
+        if kernel.refuses:
+            raise kernel.refuses
+        if kernel.init:
+            kernel.device.send(kernel.init)
+
+    def umount2(path, flags):
+        kernel.umounts.append((path, flags))
+        raise OSError(errno.EBUSY, "busy")
+
+    monkeypatch.setattr(connection, "_opened_device", lambda: kernel.fd)
+    monkeypatch.setattr(connection, "mount", mount)
+    monkeypatch.setattr(connection, "umount2", umount2)
+    monkeypatch.setattr(connection, "_INIT_MILLISECONDS", 20)
+    yield kernel
+    theirs.close()
+
+
+def is_open(fd: int) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{fd}")
+
+
+def test_it_mounts_read_only_and_lets_the_kernel_check_modes(kernel):
+    made = Connection("/mnt")
+    ((source, where, kind, flags, options),) = kernel.mounts
+    assert (source, where, kind) == ("secretfs", "/mnt", "fuse.secretfs")
+    assert flags == MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+    assert options == f"fd={made.fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+    made.end()
+
+
+def test_each_fs_gets_the_same_init_and_then_the_end_of_file(kernel):
+    made = Connection("/mnt")
+    for _ in range(3):
+        pipe = made.init_pipe()
+        assert os.read(pipe, 1 << 17) == INIT
+        assert os.read(pipe, 1) == b""
+        assert not os.get_inheritable(pipe)
+        os.close(pipe)
+    made.end()
+
+
+def test_a_resend_is_one_notification(kernel):
+    made = Connection("/mnt")
+    made.resend()
+    assert kernel.device.recv(100) == bytes([16, 0, 0, 0, 7, 0, 0, 0]) + bytes(8)
+    made.end()
+
+
+def test_the_end_aborts_before_it_unmounts_and_nothing_stops_it(kernel):
+    made = Connection("/mnt")
+    made.end()
+    assert kernel.umounts == [("/mnt", MNT_FORCE), ("/mnt", MNT_DETACH)]
+    assert not is_open(made.fd)
+
+
+def test_a_mount_that_is_refused_is_said_and_leaves_no_device_open(kernel):
+    kernel.refuses = OSError(errno.EPERM, "Operation not permitted")
+    with pytest.raises(SetupError) as refusal:
+        Connection("/mnt")
+    assert str(refusal.value) == (
+        "secretfs cannot be mounted on '/mnt': Operation not permitted: CAP_SYS_ADMIN is needed"
+    )
+    assert not is_open(kernel.fd)
+    assert not kernel.umounts, "somebody else's mount may be there"
+
+
+def test_a_kernel_that_sends_no_init_is_said_and_no_mount_is_left(kernel):
+    kernel.init = b""
+    with pytest.raises(SetupError, match="the kernel sent no FUSE_INIT within 20 ms"):
+        Connection("/mnt")
+    assert ("/mnt", MNT_DETACH) in kernel.umounts
+    assert not is_open(kernel.fd)
+
+
+def test_a_machine_without_fuse_is_told_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(connection, "DEVICE", str(tmp_path / "fuse"))
+    with pytest.raises(SetupError) as refusal:
+        Connection("/mnt")
+    assert str(refusal.value) == (
+        f"{tmp_path}/fuse cannot be opened: No such file or directory: load the fuse module (modprobe fuse), or give "
+        f"the container --device {tmp_path}/fuse --cap-add SYS_ADMIN"
+    )
