@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from secretfs.control.audit import Caller
 from secretfs.control.broker import Namespaces
 from secretfs.control.frontends import attach
+from secretfs.control.listening import accepted
 from secretfs.control.usecases.tasks import Attached, AttachRequest
 from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind, ObjectId, ObjectName, TaskId
@@ -366,9 +367,9 @@ async def test_a_machine_without_descriptors_is_waited_for(autojump_clock, capfd
                 raise outcome
             return outcome, None
 
-    assert await attach._accepted(Listener()) == "peer"
+    assert await accepted(Listener(), "attach") == "peer"
     assert trio.current_time() == pytest.approx(0.2)
-    assert capfd.readouterr().err.count("cannot accept a connection") == 2
+    assert capfd.readouterr().err.count("a connection cannot be accepted") == 2
 
 
 def test_a_peer_that_cannot_be_looked_at_is_refused_and_ends_nobody():
@@ -389,7 +390,7 @@ async def test_a_listener_that_is_broken_ends_the_server():
             raise OSError(errno.EBADF, "bad")
 
     with pytest.raises(OSError, match="bad"):
-        await attach._accepted(Listener())
+        await accepted(Listener(), "attach")
 
 
 CLIENT = """

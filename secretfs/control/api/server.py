@@ -11,7 +11,6 @@ Rules:
 """
 
 import contextlib
-import errno
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,10 +23,9 @@ import trio
 from secretfs.control import log
 from secretfs.control.api.http import Request, Response, message, split_target, wipe
 from secretfs.control.audit import Caller
+from secretfs.control.listening import accepted
 from secretfs.linux import peer
 
-_CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})  # accept(2): overloaded
-_CAPACITY_PAUSE_SECONDS = 0.1  # as trio's own serve_listeners
 _PEEK_BYTES = 16 * 1024
 _VERSIONS = (b"1.0", b"1.1")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # what h11 takes for one
@@ -112,7 +110,7 @@ class _Server:
         with self._accepting:
             while True:
                 await self._slot()
-                connection = await self._accepted(listener)
+                connection = await accepted(listener, "api")
                 nursery.start_soon(self._serve, connection)
 
     async def _slot(self) -> None:
@@ -124,20 +122,6 @@ class _Server:
                 longest.cancel()
             await self._slots.acquire()
             self.crowded = False
-
-    async def _accepted(self, listener: trio.socket.SocketType) -> trio.socket.SocketType:
-        while True:
-            try:
-                connection, _ = await listener.accept()
-            except ConnectionAbortedError:
-                continue
-            except OSError as exc:
-                if exc.errno not in _CAPACITY_ERRNOS:
-                    raise
-                log.error("the API cannot accept a connection", error=exc.strerror)
-                await trio.sleep(_CAPACITY_PAUSE_SECONDS)
-            else:
-                return connection
 
     async def _serve(self, connection: trio.socket.SocketType) -> None:
         try:

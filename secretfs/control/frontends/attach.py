@@ -8,7 +8,6 @@ before. A task whose Go was not sent is detached, whatever the reason.
 """
 
 import contextlib
-import errno
 import os
 import socket
 import struct
@@ -22,6 +21,7 @@ import trio
 from secretfs.control import log
 from secretfs.control.audit import Caller
 from secretfs.control.broker import Namespaces
+from secretfs.control.listening import OVERLOADED, accepted
 from secretfs.control.usecases.tasks import Attached, AttachRequest
 from secretfs.core.grant import DEFAULT_MODE, GrantRequest
 from secretfs.core.names import Kind, TaskId
@@ -41,9 +41,6 @@ MAX_CONNECTIONS_PER_UID = 32  # of any uid but 0
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 192 * 1024  # a packet of unix(7) must fit the send buffer, 208 KiB by default
 PATH_MAX = 4096  # limits.h, with the final NUL
-
-_CAPACITY_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})  # accept(2): overloaded
-_CAPACITY_PAUSE_SECONDS = 0.1  # as trio's own serve_listeners
 
 
 class Tasks(Protocol):
@@ -131,7 +128,7 @@ class _Frontend:
         """Take a connection whenever there is a place for it."""
         while True:
             await self._places.acquire()
-            nursery.start_soon(self._serve, await _accepted(listener))
+            nursery.start_soon(self._serve, await accepted(listener, "attach"))
 
     async def _serve(self, connection: trio.socket.SocketType) -> None:
         try:
@@ -225,28 +222,13 @@ class _Frontend:
             log.error("a task that did not start is still there", task=task, error=str(failure))
 
 
-async def _accepted(listener: trio.socket.SocketType) -> trio.socket.SocketType:
-    while True:
-        try:
-            connection, _ = await listener.accept()
-        except ConnectionAbortedError:
-            continue
-        except OSError as exc:
-            if exc.errno not in _CAPACITY_ERRNOS:
-                raise
-            log.error("the attach socket cannot accept a connection", error=exc.strerror)
-            await trio.sleep(_CAPACITY_PAUSE_SECONDS)
-        else:
-            return connection
-
-
 @contextlib.contextmanager
 def _pidfd(connection: trio.socket.SocketType) -> Iterator[int]:
     """The peer itself, not whoever has its pid by now."""
     try:
         pidfd = peer.pidfd(connection)
     except OSError as exc:
-        refusal = UnavailableError if exc.errno in _CAPACITY_ERRNOS else PermissionDeniedError
+        refusal = UnavailableError if exc.errno in OVERLOADED else PermissionDeniedError
         raise refusal(f"cannot tell who asks: {exc.strerror}") from None
     try:
         yield pidfd
