@@ -67,12 +67,12 @@ class Reconciler:
         """Wait for changes of tasks: follow those that run now, let go of those that are gone."""
         try:
             changes = await self._store.watch(_PREFIX, rev)
+            if not isinstance(changes, Changes):
+                return await self._compacted(nursery)
         except SecretfsError as exc:
             log.error("the store does not say what changes", error=str(exc))
             await trio.sleep(RETRY_SECONDS)
             return rev
-        if not isinstance(changes, Changes):
-            return await self._compacted(nursery)
         for key, item in changes.changes:
             self._changed(TaskId(key.removeprefix(_PREFIX)), item, nursery)
         return changes.rev

@@ -19,7 +19,7 @@ from secretfs.control.usecases.tasks import AttachRequest
 from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind, TaskId
 from secretfs.core.task import Leader
-from secretfs.errors import UnavailableError
+from secretfs.errors import StoreError, UnavailableError
 from secretfs.linux.namespaces import ns_inode
 from secretfs.store.base import Compacted, Put
 
@@ -248,6 +248,30 @@ async def test_after_a_compaction_the_tasks_are_read_again(control: Control, pro
     await begun(control, leader_process)
     leader_process.end()
     await gone(control)
+
+
+async def test_a_store_that_fails_after_a_compaction_is_asked_again(control: Control, program, nursery, monkeypatch):
+    monkeypatch.setattr(reconcile, "RETRY_SECONDS", 0.01)
+    await control.secret("db")
+    reconciler, watch, everything, refusals = _reconciler(control), control.store.watch, reconcile.everything, [1]
+
+    async def forgetful(prefix: str, rev: int):
+        changes = await watch(prefix, rev)
+        return Compacted(changes.rev) if refusals else changes
+
+    async def failing(store, prefix: str):
+        if refusals.pop():
+            raise StoreError("the store cannot be read")
+        return await everything(store, prefix)
+
+    control.store.watch = forgetful
+    await nursery.start(reconciler.run)
+    monkeypatch.setattr(reconcile, "everything", failing)
+    leader_process = program()
+    await begun(control, leader_process)
+    leader_process.end()
+    await gone(control)
+    assert refusals == []
 
 
 def test_a_pid_that_is_used_again_is_not_the_leader():
