@@ -20,6 +20,7 @@ from secretfs.fs.manifest import Area, Drain, Manifest, Notice, Slot
 from secretfs.link.layout import GROW_BYTES
 
 TELL_SECONDS: Final = 1.0  # how long a change waits for the kernel: reads are refused and bytes wiped without it
+_AT_ONCE: Final = 1000  # withdrawn in one commit: with the longest names, less than the journal keeps in reserve
 _KINDS: Final[dict[Area, Kind]] = {area: kind for kind, area in AREAS.items()}
 
 Fill = Callable[[Entry, memoryview], Awaitable[None]]  # writes the value's bytes, all of them, or raises
@@ -116,10 +117,15 @@ class Trees:
         await self._tell(self._taken_out([*found, *self._emptied(found)]))
 
     def _taken_out(self, inodes: Sequence[Inode]) -> tuple[Notice, ...]:
-        change = self._change()
-        for inode in sorted(inodes, key=lambda inode: -inode.node.serial):  # children before directories
-            change.take_out(inode)
-        return change.commit()
+        """Children before directories. A successor may find a part of it done: control says it again."""
+        ordered = sorted(inodes, key=lambda inode: -inode.node.serial)
+        notices: list[Notice] = []
+        for at in range(0, len(ordered), _AT_ONCE):
+            change = self._change()
+            for inode in ordered[at : at + _AT_ONCE]:
+                change.take_out(inode)
+            notices += change.commit()
+        return tuple(notices)
 
     def _emptied(self, files: Sequence[Inode]) -> list[Inode]:
         """The sub-directories that hold nothing but these files."""

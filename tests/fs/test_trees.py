@@ -313,6 +313,26 @@ async def test_a_full_manifest_refuses_what_comes_and_lets_go_what_goes():
             await fs.put(T1, tree(entry("a", A1)))
 
 
+async def test_a_flush_larger_than_the_reserve_of_a_full_manifest_is_not_refused(monkeypatch):
+    """It is written in parts: whatever was granted can be taken back."""
+    monkeypatch.setattr(trees, "_AT_ONCE", 10)
+    with journal_halves(24000, 3000):
+        async with world() as fs:
+            await fs.put(T1, tree(*[entry(f"d/file{number}", A1) for number in range(60)]))
+
+            async def fill():
+                for number in range(100):
+                    await fs.put(f"{number:025}", tree(entry("a", A1)))
+
+            with pytest.raises(ArenaFullError):
+                await fill()
+            await fs.trees.drop(T1)
+            assert T1 not in fs.trees.tasks
+            assert fs.seen(T1, SECRET, "d/file1") is None
+            await fs.restart()
+            assert T1 not in fs.trees.tasks
+
+
 # -- changes that meet -----------------------------------------------------------------------------------------------
 
 
