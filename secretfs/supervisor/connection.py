@@ -61,11 +61,17 @@ class Connection:
         os.write(self.fd, _RESEND)
 
     def end(self) -> None:
-        """Abort: every request fails with ENOTCONN from here, in every namespace; then take the mount away."""
+        """Abort: every request fails with ENOTCONN from here, in every namespace; then take the mount away.
+
+        Again is harmless.
+        """
+        if self.fd < 0:
+            return
         for flags in (MNT_FORCE, MNT_DETACH):
             with contextlib.suppress(OSError):  # MNT_FORCE aborts the connection even where it says EBUSY
                 umount2(self.mountpoint, flags)
         os.close(self.fd)
+        self.fd = -1
 
 
 def _opened_device() -> int:

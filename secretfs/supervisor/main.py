@@ -167,21 +167,22 @@ class Supervisor:
         if received is None:
             return
         frame, fds = received
-        if not self._broker.serve(child.end, frame, fds):
+        if child.module != _CONTROL or not self._broker.serve(child.end, frame, fds):
             for fd in fds:
                 os.close(fd)
             self._obey(child, frame)
 
     def _obey(self, child: Child, frame: Frame) -> None:
+        """Each of the two gets what it is there for: what is broken into must not speak for the other."""
         match frame:
             case frames.Pong(beat):
                 child.answered(beat)
             case frames.Ready():
                 self._is_ready(child)
-            case frames.Grow(wanted):
+            case frames.Grow(wanted) if child.module == _FS:
                 error = self._arena.grow(wanted)
                 child.send(frames.Grown(self._arena.usable, error))
-            case frames.Stopped():
+            case frames.Stopped() if child.module == _CONTROL:
                 self._exit_code = 0
             case _:
                 log.error("unexpected frame", module=child.module, frame=type(frame).__name__)
@@ -270,7 +271,7 @@ class Supervisor:
         """At once the first time; later and later while none becomes ready."""
         failures = self._failures[module]
         self._failures[module] = failures + 1
-        delay = min(0.05 * (2**failures - 1), MAX_DELAY_SECONDS)
+        delay = restart_delay(failures)
         self._restart_at[module] = time.monotonic() + delay
         if not delay and self._stopping is None:
             self._start_child(module)
@@ -293,6 +294,11 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 os.unlink(f"{self._start.runtime_dir}/{name}")
         log.info("stopped")
+
+
+def restart_delay(failures: int) -> float:
+    """Seconds to wait before another start, after so many that did not become ready."""
+    return min(0.05 * ((1 << min(failures, 10)) - 1), MAX_DELAY_SECONDS)
 
 
 def main() -> int:

@@ -75,7 +75,17 @@ def test_the_end_aborts_before_it_unmounts_and_nothing_stops_it(kernel):
     made = Connection("/mnt")
     made.end()
     assert kernel.umounts == [("/mnt", MNT_FORCE), ("/mnt", MNT_DETACH)]
-    assert not is_open(made.fd)
+    assert not is_open(kernel.fd)
+
+
+def test_a_second_end_takes_nothing_away_from_anybody(kernel):
+    made = Connection("/mnt")
+    made.end()
+    somebody_elses = os.open("/", os.O_PATH)
+    made.end()
+    assert len(kernel.umounts) == 2
+    assert is_open(somebody_elses)
+    os.close(somebody_elses)
 
 
 def test_a_mount_that_is_refused_is_said_and_leaves_no_device_open(kernel):
