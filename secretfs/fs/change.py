@@ -3,20 +3,18 @@
 Nothing of it is seen by anyone before ``commit``; ``commit`` is one step.
 """
 
-import os
 import time
 from typing import Final
 
 from secretfs.core.names import Kind
 from secretfs.core.plan import Entry, Replace
 from secretfs.fs.arena import Arena
-from secretfs.fs.inodes import Inode, Inodes
+from secretfs.fs.inodes import Inode, Inodes, fresh_number
 from secretfs.fs.manifest import NO_SLOT, Act, Area, Drain, Manifest, Node, NodeType, Notice, Record, Slot
 
 DRAIN_SECONDS: Final = 30  # how long open descriptors keep the version they were opened on
 DIRECTORY_MODE: Final = 0o755
 AREAS: Final = {Kind.SECRET: Area.SECRETS, Kind.CONFIG: Area.CONFIGS}
-_INO_BITS: Final = 63
 
 
 class Change:
@@ -119,19 +117,17 @@ class Change:
         above, _, name = path.rpartition("/")
         parent = None if area is Area.TASK else self._directory(task, area if path else Area.TASK, above)
         node = Node(
-            self._manifest.serial(), self._fresh_ino(), kind, area, uid, gid, mode, time.time_ns(), slot, task, path
+            self._manifest.serial(), self._fresh_ino(kind), kind, area, uid, gid, mode, time.time_ns(), slot, task, path
         )
         if parent and (task, parent.area, parent.path) not in self._new:
             self._notify(Act.APPEAR, node.ino, parent.ino, name=(name or area.name.lower()).encode(*_NAMES))
         self._new[task, area, path] = node
         return node
 
-    def _fresh_ino(self) -> int:
-        """Random: open_by_handle_at(2) through one task's bind can name any inode number of the file system."""
-        while True:
-            ino = int.from_bytes(os.urandom(8), "little") >> (64 - _INO_BITS)
-            if ino > 1 and ino not in self._inodes.by_number:
-                return ino
+    def _fresh_ino(self, node_type: NodeType) -> int:
+        while (ino := fresh_number(node_type)) in self._inodes.by_number or ino <= 1:
+            pass
+        return ino
 
     def _notify(self, act: Act, ino: int, parent: int = 0, size: int = 0, name: bytes = b"") -> None:
         number = self._manifest.serial()

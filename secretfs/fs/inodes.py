@@ -6,6 +6,7 @@ A file handle is ``serial of the node << 32 | serial of the slot``: it names wha
 read exactly while it is a key of ``readable``; a revocation takes the key away.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -123,6 +124,18 @@ class Inodes:
 def file_handle(node: int, slot: int) -> int:
     """Serials of node and slot as one number of 64 bits."""
     return node << _SLOT_BITS | slot
+
+
+def fresh_number(node_type: NodeType) -> int:
+    """A random inode number of 63 bits: open_by_handle_at(2) through one task's bind can name any. Files have odd ones,
+    so that a number tells what it was when its node is gone.
+    """
+    return int.from_bytes(os.urandom(8), "little") >> 1 & ~1 | node_type
+
+
+def of_a_file(ino: int) -> bool:
+    """Whether the number is, or was, a file's."""
+    return ino & 1 == NodeType.FILE and ino != pyfuse3.ROOT_INODE
 
 
 def slot_of_handle(handle: int) -> int:

@@ -16,7 +16,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, FU
 
 from secretfs.fs import log
 from secretfs.fs.arena import Arena
-from secretfs.fs.inodes import Inode, Inodes, negative_entry, slot_of_handle
+from secretfs.fs.inodes import Inode, Inodes, negative_entry, of_a_file, slot_of_handle
 from secretfs.fs.manifest import Manifest, Slot
 
 NAME_MAX: Final = 255  # bytes (linux/limits.h)
@@ -100,8 +100,8 @@ class Operations(pyfuse3.Operations):
 
     @_handler
     def getattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> EntryAttributes:  # noqa: ARG002
-        """Owner, mode, size."""
-        return self._known(inode).attributes
+        """Owner, mode, size. A file that is gone can only be named by a descriptor of it: EACCES, as its reads."""
+        return self._known(inode, gone=errno.EACCES if of_a_file(inode) else errno.ENOENT).attributes
 
     @_handler
     def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:  # noqa: ARG002
@@ -157,10 +157,10 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         """Lookup counts decide nothing here (and are lost when fs is replaced)."""
 
-    def _known(self, inode: int) -> Inode:
+    def _known(self, inode: int, gone: int = errno.ENOENT) -> Inode:
         found = self._inodes.get(inode)
         if found is None:
-            raise FUSEError(errno.ENOENT)
+            raise FUSEError(gone)
         return found
 
     setattr = _refusal("setattr")

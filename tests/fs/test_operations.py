@@ -72,7 +72,7 @@ async def test_opening_to_write_is_refused(fs, name):
     ("handler", "arguments"),
     [
         ("lookup", (NOWHERE, b"a", None)),
-        ("getattr", (NOWHERE, None)),
+        ("getattr", (NOWHERE & ~1, None)),  # a directory that is gone
         ("open", (NOWHERE, os.O_RDONLY, None)),
         ("opendir", (NOWHERE, None)),
         ("lookup", (pyfuse3.ROOT_INODE, b"nobody", None)),
@@ -80,6 +80,10 @@ async def test_opening_to_write_is_refused(fs, name):
 )
 async def test_what_is_not_there_is_enoent(fs, handler, arguments):
     assert refused(getattr(fs.kernel.operations, handler)(*arguments)) == errno.ENOENT
+
+
+def test_the_attributes_of_a_file_that_is_gone_are_refused_as_its_reads_are(fs):
+    assert refused(fs.kernel.operations.getattr(NOWHERE | 1, None)) == errno.EACCES
 
 
 async def test_a_file_has_no_children(fs):

@@ -35,6 +35,7 @@ def test_an_open_descriptor_is_refused_when_the_update_has_returned(secrets, web
     assert bytes.fromhex(task.do("read", fd, 100)) == DB
     secrets.cli("service", "update", "--secret-rm", "db", web)
     assert task.do("read", fd, 100) == "EACCES"
+    assert task.do("fstat", fd) == "EACCES"
     assert task.cat("db") == "ENOENT"
     assert task.do("ls", "/run/secrets") == []
 
