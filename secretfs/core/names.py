@@ -60,13 +60,6 @@ def parse_service_name(text: str) -> ServiceName:
     return ServiceName(text)
 
 
-def parse_task_id(text: str) -> TaskId:
-    """A whole task id. Raises: InvalidNameError."""
-    if not is_id(text):
-        raise InvalidNameError(f"invalid task id {text!r}")
-    return TaskId(text)
-
-
 def is_id(text: str) -> bool:
     """Whether the text is a whole id: 25 characters of ``[0-9a-z]``."""
     return _ID.fullmatch(text) is not None

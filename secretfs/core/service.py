@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from secretfs.core.grant import Grant
-from secretfs.core.names import ObjectId, ServiceId, ServiceName, TaskId
+from secretfs.core.names import ServiceId, ServiceName, TaskId
 from secretfs.core.secret import Secret
 from secretfs.errors import ObjectInUseError
 
@@ -28,10 +28,6 @@ class Service:
     spec: JsonObject
     previous_spec: JsonObject | None = None
     previous_grants: tuple[Grant, ...] = ()
-
-    def uses(self, object_id: ObjectId) -> bool:
-        """Whether the current spec grants that object; a previous spec does not count (as in Docker)."""
-        return any(grant.object_id == object_id for grant in self.grants)
 
 
 def check_unused(secret: Secret, services: Iterable[ServiceName], tasks: Iterable[TaskId] = ()) -> None:

@@ -31,11 +31,6 @@ class TaskState(Enum):
     SHUTDOWN = "shutdown"  # detached: by hand, or with its service
     FAILED = "failed"  # its program never started
 
-    @property
-    def live(self) -> bool:
-        """Whether a task in this state has a tree."""
-        return self in (TaskState.STARTING, TaskState.RUNNING)
-
 
 class TaskEvent(Enum):
     """What can happen to a task."""

@@ -16,10 +16,8 @@ from secretfs.linux.libc import LIBC, checked
 PIDFD_THREAD = os.O_EXCL  # pidfd_open(2): a pidfd of any thread, Linux 6.9
 
 # linux/prctl.h
-_PR_SET_PDEATHSIG = 1
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
-_PR_SET_NAME = 15
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
@@ -72,19 +70,6 @@ def dumpable() -> bool:
     inside.
     """
     return prctl(_PR_GET_DUMPABLE) == 1
-
-
-def set_pdeathsig(number: int) -> None:
-    """PR_SET_PDEATHSIG: get this signal when the *thread* that forked us ends; 0 for none. A change of ids
-    clears it. Ask getppid() afterwards: a parent that is dead already sends nothing.
-    """
-    prctl(_PR_SET_PDEATHSIG, number)
-
-
-def set_name(name: str) -> None:
-    """PR_SET_NAME: the name of the calling thread in /proc/PID/comm, cut to 15 bytes."""
-    buffer = ctypes.create_string_buffer(name.encode()[:15])
-    prctl(_PR_SET_NAME, ctypes.addressof(buffer))
 
 
 def drop_capabilities() -> None:

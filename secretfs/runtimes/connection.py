@@ -64,7 +64,7 @@ def attach(daemon: socket.socket, request: Mapping[str, object]) -> Answer:
     answer, trees = _received(daemon)
     files = answer.get("Files")
     if not trees or not isinstance(files, list):
-        raise AttachError("the daemon's answer makes no sense: are secretfs run and the daemon of one version?")
+        raise AttachError(_NONSENSE)
     return Answer(trees, files)
 
 
@@ -113,7 +113,7 @@ def _decoded(packet: bytes, flags: int) -> dict[str, object]:
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise AttachError("the daemon's answer makes no sense: are secretfs run and the daemon of one version?")
+        raise AttachError(_NONSENSE)
     if "Error" in message:
         raise AttachError(str(message["Error"]))
     return message

@@ -1,9 +1,8 @@
 import pytest
 
-from secretfs.core.grant import Grant, Target
-from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceId, ServiceName, TaskId
+from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceName, TaskId
 from secretfs.core.secret import Secret, Version
-from secretfs.core.service import Service, check_unused
+from secretfs.core.service import check_unused
 from secretfs.errors import ObjectInUseError
 
 ID = ObjectId("a" * 25)
@@ -34,10 +33,3 @@ def test_object_in_use_is_refused_and_its_users_named(
 
 def test_object_that_nobody_uses_may_go() -> None:
     check_unused(named(Kind.SECRET), [])
-
-
-def test_previous_spec_is_no_use() -> None:
-    grant = Grant(Kind.SECRET, ID, ObjectName("pw"), Target("pw"))
-    service = Service(ServiceId("s"), ServiceName("web"), {}, (), 0, 0, {}, {}, (grant,))
-    assert not service.uses(ID)
-    assert Service(ServiceId("s"), ServiceName("web"), {}, (grant,), 0, 0, {}).uses(ID)
