@@ -82,7 +82,7 @@ async def test_what_is_not_there_is_enoent(fs, handler, arguments):
     assert refused(getattr(fs.kernel.operations, handler)(*arguments)) == errno.ENOENT
 
 
-def test_the_attributes_of_a_file_that_is_gone_are_refused_as_its_reads_are(fs):
+async def test_the_attributes_of_a_file_that_is_gone_are_refused_as_its_reads_are(fs):
     assert refused(fs.kernel.operations.getattr(NOWHERE | 1, None)) == errno.EACCES
 
 
