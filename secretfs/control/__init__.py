@@ -1,6 +1,7 @@
 """The control process: the store, the keys, the HTTP API, the attach socket and the reconciler.
 
-It has no capabilities and a uid of its own. It tells fs what the trees are, and asks the supervisor for what needs root.
+It has no capabilities and a uid of its own. It tells fs what the trees are, and asks the supervisor for what only root
+can do.
 
 ==================  ================================================================================================
 ``main``            the root key, lock in, serve
