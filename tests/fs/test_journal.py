@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secretfs.errors import ArenaFullError
+from secretfs.fs import journal
 from secretfs.fs.journal import Journal
 from secretfs.link.layout import PAGE, ArenaLayout
 
@@ -196,3 +197,17 @@ def test_a_header_that_was_half_written_is_not_believed(header):
     state.commit(b"+", b"kept")
     memory[32:64] = header
     assert Set(copied(memory)).words == {b"kept"}
+
+
+def test_a_batch_that_hides_in_the_bytes_of_one_that_was_never_finished_is_not_read():
+    """Names in a batch are chosen by users: one could hold a whole batch, just where the next one would begin."""
+    memory = fresh(LAYOUT)
+    forged_payload = b"+forged\n"
+    forged = journal._BATCH.pack(len(forged_payload), journal._checksum(1, forged_payload), 1) + forged_payload
+    short = b"+a\n"
+    long_word = b"x" * (len(short) - 1) + forged
+    dying = killed_while(lambda state: state.commit(b"+", long_word), memory, 1 + len(long_word) + 1)
+    state = Set(dying)
+    assert not state.words
+    state.commit(b"+", b"a")
+    assert Set(dying).words == {b"a"}
