@@ -10,6 +10,8 @@ survives kill -9. ENOENT from a notification means that the kernel had forgotten
 
 import contextlib
 import errno
+import itertools
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -22,19 +24,26 @@ from secretfs.fs.manifest import Act, Notice
 _ZEROS: Final = bytes(1 << 20)  # as long as the longest value
 _PAGES: Final = (Act.FORGET, Act.CHANGE)
 _NAMES: Final = (Act.FORGET, Act.VANISH, Act.APPEAR)
-_threads = trio.CapacityLimiter(64)  # a client can hold a directory's lock, and so one of these, as long as it likes
+_page_threads = trio.CapacityLimiter(32)
+_name_threads = trio.CapacityLimiter(256)
+_directories: weakref.WeakValueDictionary[int, trio.Lock] = weakref.WeakValueDictionary()  # by inode number
 
 
 async def tell(notices: Sequence[Notice], *, wipe: Callable[[], None]) -> tuple[Notice, ...]:
-    """Send what is due, with ``wipe`` between pages and names. Returns the notices that are done with."""
+    """Send what is due, with ``wipe`` between pages and names. Returns the notices that are done with.
+
+    A client can hold a directory's lock as long as it likes, and with it a thread that has a name in it to forget. So
+    pages never queue behind names, and a directory never takes more than one thread.
+    """
     failed: set[int] = set()
     pages = [notice for notice in notices if notice.act in (*_PAGES, Act.ATTRIBUTES)]
     if pages:
-        await trio.to_thread.run_sync(_send, pages, _forget_pages, failed, limiter=_threads)
+        await trio.to_thread.run_sync(_send, pages, _forget_pages, failed, limiter=_page_threads)
     wipe()
     names = [notice for notice in notices if notice.act in _NAMES]
-    if names:
-        await trio.to_thread.run_sync(_send, names, _forget_name, failed, limiter=_threads)
+    for parent, group in itertools.groupby(names, key=lambda notice: notice.parent):
+        async with _directories.setdefault(parent, trio.Lock()):
+            await trio.to_thread.run_sync(_send, list(group), _forget_name, failed, limiter=_name_threads)
     return tuple(notice for notice in notices if notice.number not in failed)
 
 

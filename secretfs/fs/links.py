@@ -106,15 +106,16 @@ class ControlLink:
         fill = frames.expect(frame, frames.Fill)
         context_end = DATA_KEY_BYTES + fill.context_size
         end = context_end + fill.sealed_size
-        if end > MAILBOX_BYTES or fill.sealed_size != len(buffer) + OVERHEAD_BYTES:
-            raise LinkError("Fill is not of the size that was needed")
+        if end > MAILBOX_BYTES:
+            raise LinkError("Fill is longer than the mailbox")
         with memoryview(self._mailbox) as mail:
             try:
-                key, sealed = mail[:DATA_KEY_BYTES], mail[context_end:end]
-                unseal_into(key, sealed, bytes(mail[DATA_KEY_BYTES:context_end]), buffer)
+                if fill.sealed_size != len(buffer) + OVERHEAD_BYTES:
+                    raise UnsealError(f"{entry.content.object_id}: the value is not of the size that its record says")
+                context = bytes(mail[DATA_KEY_BYTES:context_end])
+                with mail[:DATA_KEY_BYTES] as key, mail[context_end:end] as sealed:
+                    unseal_into(key, sealed, context, buffer)
             finally:
-                key.release()
-                sealed.release()
                 mail[:end] = bytes(end)
 
     async def _due(self) -> Frame:

@@ -135,7 +135,9 @@ async def _serve_control(link: ControlLink, ready: trio.Event) -> None:
 async def _orphaned(arena: Arena, manifest: Manifest) -> None:
     """The supervisor is gone: serve on for a while, then leave nothing behind."""
     log.warning("the supervisor is gone", seconds=ORPHAN_SECONDS)
-    await trio.sleep(ORPHAN_SECONDS)
-    for slot in tuple(manifest.slots.values()):
-        arena.wipe(slot.first_page, slot.size)
+    try:
+        await trio.sleep(ORPHAN_SECONDS)
+    finally:  # or the connection was aborted meanwhile, by a daemon that was started anew
+        for slot in tuple(manifest.slots.values()):
+            arena.wipe(slot.first_page, slot.size)
     log.warning("wiped: no supervisor came")

@@ -193,7 +193,6 @@ async def test_a_packet_that_is_no_frame_ends_the_link():
     "answer",
     [
         frames.Done(1, 0),
-        frames.Fill(0, 0, 5),
         frames.Fill(0, 2**32 - 1, 2**32 - 1),
         frames.Fill(0, MAILBOX_BYTES, len(value_of(A1)) + 28),
     ],
@@ -213,6 +212,17 @@ async def test_a_wrong_answer_to_a_need_ends_the_link_and_leaves_no_byte(answer)
             control.tree(1, T1, tree(entry("a", A1)))
             await control.give(A1)
             assert await control.hear() == frames.Done(1, Status.OK)
+
+
+async def test_a_value_of_another_size_than_its_record_says_is_refused_like_one_that_does_not_open():
+    """A store that was changed: the tree is refused, the link stays, so that one such record is no crash loop."""
+    async with world() as fs, linked(fs) as control:
+        control.tree(1, T1, tree(entry("a", A1)))
+        await control.hear()
+        control.mailbox[:] = b"\xaa" * MAILBOX_BYTES
+        control.say(frames.Fill(0, 0, 5))
+        assert await control.hear() == frames.Done(1, Status.UNSEAL_FAILED)
+        assert not control.mailbox[:37].strip(b"\0")
 
 
 @pytest.mark.parametrize("position", range(5))
