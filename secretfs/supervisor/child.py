@@ -22,6 +22,7 @@ from secretfs.linux import process, seqpacket
 BEAT_SECONDS: Final = 0.2
 LATE_SECONDS: Final = 0.5  # an answer this late makes the supervisor look closer
 HUNG_SECONDS: Final = 5.0  # an answer this late is none: a busy machine is slow, but not this slow
+START_SECONDS: Final = 40.0  # until its first answer: the program of an exec: root key may take 30
 LAST_THREADS_SECONDS: Final = 0.05
 GONE: Final = "gone"
 _DEAD: Final = "ZX"
@@ -55,7 +56,12 @@ class Child:
                 cwd="/",
             )
         self.pid = self._process.pid
-        self.pidfd = os.pidfd_open(self.pid)
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError:  # one that cannot be watched must not run beside its successor
+            self._process.kill()
+            self.end.close()
+            raise
         self.started = time.monotonic()
         self.ready = False
         self._beat = 0
@@ -93,7 +99,8 @@ class Child:
             return GONE
         if state in _STOPPED and silent > LATE_SECONDS:
             return "stopped"
-        return "hung" if silent > HUNG_SECONDS and self.ready else None
+        patience = HUNG_SECONDS if self.ready else START_SECONDS
+        return "hung" if silent > patience else None
 
     def exit_code(self) -> int | None:
         """Its exit code, as subprocess counts them; None while it is not reaped."""

@@ -45,12 +45,12 @@ class Supervisor:
         self._ids = (setup.fs_ids(), setup.control_ids())
         self._claim()
         self._arena = ArenaMemory(start.arena_bytes)
-        self._connection = Connection(start.mountpoint)
         gid = setup.api_gid()
         self._sockets = (
             setup.listener(f"{start.runtime_dir}/api.sock", socket.SOCK_STREAM, mode=0o660, gid=gid),
-            setup.listener(f"{start.runtime_dir}/attach.sock", socket.SOCK_SEQPACKET, mode=0o666),
+            setup.listener(f"{start.runtime_dir}/attach.sock", socket.SOCK_SEQPACKET, mode=0o600),
         )
+        self._connection = Connection(start.mountpoint)  # last: whatever else is refused leaves no mount behind
         self._broker = Broker(start.mountpoint)
         self._mailbox: Mailbox | None = None
         self._selector = selectors.DefaultSelector()
@@ -308,7 +308,7 @@ def main() -> int:
     try:
         setup.check_root()
         supervisor = Supervisor(SupervisorStart.parse(sys.argv[1:]))
-    except SetupError as refusal:
+    except (SetupError, OSError) as refusal:
         sys.stderr.write(f"secretfs: error: {refusal}\n")
         return EXIT_REFUSED
     return supervisor.run()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from secretfs.errors import SetupError
-from secretfs.linux.mount import MNT_DETACH, umount2
+from secretfs.linux.mount import MNT_DETACH, MNT_FORCE, umount2
 
 FSTYPE: Final = "fuse"
 SOURCE: Final = "secretfs"
@@ -95,12 +95,16 @@ def locked(directory: str) -> int:
 
 
 def clear_mountpoint(path: str) -> None:
-    """An empty directory that nothing is mounted on. A dead or left-over mount of secretfs is taken away.
+    """An empty directory that nothing is mounted on. A dead or left-over mount of secretfs is ended.
 
-    Only called with the lock held: no living daemon has that mount. Raises SetupError.
+    It may still have an fs, which has outlived its supervisor: what that one serves can be revoked by nobody, so it is
+    cut off, in every namespace. Only called with the lock held: no living daemon has that mount. Raises SetupError.
     """
     while _left_over(path):
-        umount2(path, MNT_DETACH)
+        try:
+            umount2(path, MNT_FORCE)
+        except OSError:  # EBUSY: but the connection is aborted, clones of the mount serve nobody any more
+            umount2(path, MNT_DETACH)
     try:
         Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         content = os.listdir(path)

@@ -61,6 +61,21 @@ def test_a_dead_mount_is_replaced(idle_daemon):
     assert os.listdir(idle_daemon.mountpoint) == []
 
 
+def test_what_a_daemon_that_was_started_anew_revokes_is_refused_to_tasks_of_the_one_before(idle_daemon):
+    """The fs of a killed supervisor serves on for a while: it must not be one that no revocation reaches."""
+    idle_daemon.start()
+    idle_daemon.secret("db", b"This is a secret")
+    idle_daemon.cli("service", "create", "--secret", "db", "web")
+    task = idle_daemon.task("--service", "web")
+    fd = task.do("open", "/run/secrets/db")
+    idle_daemon.kill("supervisor")
+    assert bytes.fromhex(task.do("read", fd, 100)) == b"This is a secret"
+    idle_daemon.start()
+    idle_daemon.cli("service", "update", "--secret-rm", "db", "web")
+    assert task.do("read", fd, 100).startswith("E")
+    assert task.cat("db").startswith("E")
+
+
 def test_ready_is_told_to_systemd(idle_daemon, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(tmp_path / "notify"))
