@@ -37,6 +37,25 @@ def _leave() -> None:
         raise failure from None
     with _Refusing("make a slave mount of", "/"):
         mount.mount(None, "/", flags=mount.MS_REC | mount.MS_SLAVE)
+    for place in _daemons_mounts():
+        with _Refusing("leave the daemon's mount at", place):
+            mount.umount2(place, mount.MNT_DETACH)
+
+
+def _daemons_mounts() -> list[str]:
+    """Where whole file systems of secretfs are mounted, from proc_pid_mountinfo(5): root in a task, who knows the id of
+    another, would find its tree there.
+    """
+    with open("/proc/self/mountinfo", "rb") as file:
+        lines = [line.partition(b" - ") for line in file]
+    fields = [before.split() for before, _, after in lines if after.startswith(b"fuse.secretfs ")]
+    return [_unescaped(place) for _, _, _, root, place, *_ in fields if root == b"/"]
+
+
+def _unescaped(place: bytes) -> str:
+    """Blank, tab, newline and backslash are three octal digits after a backslash there."""
+    parts = place.split(b"\\")
+    return os.fsdecode(parts[0] + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in parts[1:]))
 
 
 def _move(tree: int, place: str) -> None:

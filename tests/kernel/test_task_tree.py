@@ -88,6 +88,12 @@ def test_the_mountpoint_lists_nothing_and_is_for_root_alone(shared_daemon, task)
     assert os.stat(shared_daemon.mountpoint).st_mode & 0o7777 == 0o700
 
 
+def test_root_in_a_task_does_not_find_the_trees_of_others(shared_daemon, task):
+    ours = shared_daemon.out("ps", "-q").split()[0]
+    assert task.do("ls", str(shared_daemon.mountpoint)) == []
+    assert task.do("stat", f"{shared_daemon.mountpoint}/{ours}/secrets") == "ENOENT"
+
+
 def test_the_tree_is_not_seen_outside_the_task(task):
     assert not os.path.exists("/run/secrets/db")
 
