@@ -130,7 +130,7 @@ class Change:
         return ino
 
     def _notify(self, act: Act, ino: int, parent: int = 0, size: int = 0, name: bytes = b"") -> None:
-        number = self._manifest.serial()
+        number = self._manifest.notice_number()
         self._notices.append(Notice(number, act, ino, parent, size, name.decode(*_NAMES)))
 
 

@@ -131,11 +131,17 @@ class Manifest:
         self._highest = 0
         for batch in journal.replay():
             self._apply(batch)
+        self._last_notice = max(self.notices, default=0)
 
     def serial(self) -> int:
         """A number never given out before; it counts as given out when a commit mentions it or a higher one."""
         self._highest += 1
         return self._highest
+
+    def notice_number(self) -> int:
+        """A number that no notice has which is still due."""
+        self._last_notice += 1
+        return self._last_notice
 
     def slot_of(self, object_id: str, version: int) -> Slot | None:
         """The slot that holds this version."""
