@@ -14,7 +14,8 @@ out and named. Several pages are several revisions: watch from the first page's.
 operations are done, and when it returns they are on the disk. When one does not hold nothing is done and the
 first such guard is the answer. A commit is never abandoned by cancellation: it was done and is answered, or
 it was not begun. A key has one operation at most; deleting what is not there is allowed, and changes nothing.
-With a full disk nothing is done, and reads go on.
+With a full disk nothing is done, and reads go on; but a commit that takes away (removes something, or changes
+what is there and adds one record at most) is done even then.
 
 **watch** waits until something below the prefix has changed after a revision, and gives every such key once,
 in order, with what it holds now; ``rev`` is where the next watch continues. There is no gap: watching from

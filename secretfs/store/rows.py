@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final
 
@@ -11,6 +11,7 @@ from secretfs.store.base import Changes, Compacted, Conflict, Del, Guard, Item, 
 
 KEEP_REVISIONS: Final = 100_000  # a watch can begin this many commits ago
 CHECKSUM_BYTES: Final = 16
+SMALL_BYTES: Final = 64 << 10  # by which a commit that takes away may make the store larger
 
 _REVISION = "SELECT coalesce(max(rev), 0) FROM log"
 _OLDEST = "SELECT coalesce(min(rev) - 1, 0) FROM log"
@@ -83,10 +84,44 @@ def commit(db: sqlite3.Connection, guards: Sequence[Guard], ops: Sequence[Op]) -
     return rev
 
 
-def forget_deleted(db: sqlite3.Connection) -> None:
-    """Empty the write-ahead log, so that no file keeps what was deleted; later, if a reader is in the way."""
-    with suppress(sqlite3.OperationalError):  # a full disk: the commit itself is done and safe
+def empty_log(db: sqlite3.Connection) -> bool:
+    """Move the write-ahead log into the file, so that it takes no room and keeps nothing that was deleted.
+
+    False: the disk is too full. The commits themselves are done and safe. A reader in the way means later.
+    """
+    try:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def room(db: sqlite3.Connection) -> tuple[int, int]:
+    """The bytes of the file as of the newest commit, and how many of them are free."""
+    sizes = [int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_size", "page_count", "freelist_count")]
+    page, pages, free = sizes
+    return page * pages, page * free
+
+
+def takes_away(db: sqlite3.Connection, ops: Sequence[Op]) -> bool:
+    """Whether a commit leaves the store not much larger and removes something, or changes what is there and
+    adds one record at most, the one that says so: how a revocation looks from here.
+    """
+    before = {op.key: _length(db, op.key) for op in ops}
+    growth = put_bytes(ops) - sum(length or 0 for length in before.values())
+    removes = any(isinstance(op, Del) and before[op.key] is not None for op in ops)
+    added = sum(length is None for length in before.values())
+    return growth <= SMALL_BYTES and (removes or (added <= 1 and added < len(ops)))
+
+
+def put_bytes(ops: Sequence[Op]) -> int:
+    """How much a commit writes."""
+    return sum(len(op.value) for op in ops if isinstance(op, Put))
+
+
+def _length(db: sqlite3.Connection, key: str) -> int | None:
+    row = db.execute("SELECT length(value) FROM record WHERE key = ?", (_encoded(key),)).fetchone()
+    return int(row[0] or 0) if row else None
 
 
 def changes(db: sqlite3.Connection, prefix: str, from_rev: int) -> Changes | Compacted:

@@ -25,6 +25,7 @@ _PRAGMAS: Final = (
     "cell_size_check = ON",
     "trusted_schema = OFF",
     "temp_store = MEMORY",
+    "journal_size_limit = 262144",  # what is left of a log that was not emptied
 )
 _TABLES: Final = (
     """CREATE TABLE record (

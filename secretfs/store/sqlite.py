@@ -10,7 +10,6 @@ are sealed by ``crypto``; names and labels are not).
 Several processes may write: guards hold between them. A watch is woken by commits of its own process only.
 """
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +19,11 @@ from typing import Final, TypeVar
 
 import trio
 
-from secretfs.errors import StoreError, StoreFullError, StoreVersionError
+from secretfs.errors import StoreError, StoreVersionError
 from secretfs.store import rows, schema
-from secretfs.store.base import MAX_OPS, Changes, Compacted, Conflict, Del, Guard, Item, Listing, Op
+from secretfs.store.base import MAX_OPS, Changes, Compacted, Conflict, Guard, Item, Listing, Op
+from secretfs.store.reserve import Reserve
+from secretfs.store.writer import Writer, full, is_full
 
 CLOSE_SECONDS: Final = 10
 
@@ -35,7 +36,7 @@ async def opened(path: Path) -> AsyncIterator["SqliteStore"]:
 
     Raises: SetupError, StoreVersionError, StoreFullError, StoreError.
     """
-    writer, reader = await _in_thread(path, partial(schema.open_file, path))
+    writer, reader = await _in_thread(path, partial(_opened, path))
     store = SqliteStore(path, writer, reader)
     try:
         yield store
@@ -47,7 +48,7 @@ async def opened(path: Path) -> AsyncIterator["SqliteStore"]:
 class SqliteStore:
     """The ``Store`` in a file; made by ``opened``."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, writer: Writer, reader: sqlite3.Connection) -> None:
         self._path = path
         self._writer, self._reader = writer, reader
         self._writing, self._reading = trio.Lock(), trio.Lock()
@@ -65,7 +66,7 @@ class SqliteStore:
         """Do all operations if all guards hold; the revision of the commit. Raises: StoreFullError."""
         _check(ops)
         async with self._writing:
-            answer = await _in_thread(self._path, partial(self._commit, guards, ops))
+            answer = await _in_thread(self._path, partial(self._writer.commit, guards, ops))
             # No await from here: what is done must be answered, also when this task was cancelled meanwhile.
             changed, self._changed = self._changed, trio.Event()
             changed.set()
@@ -85,19 +86,29 @@ class SqliteStore:
         async with self._reading:
             return await _in_thread(self._path, function)
 
-    def _commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | Conflict:
-        answer = rows.commit(self._writer, guards, ops)
-        if isinstance(answer, int) and any(isinstance(op, Del) for op in ops):
-            rows.forget_deleted(self._writer)
-        return answer
-
     async def _close(self) -> None:
         async with self._writing, self._reading:
             await _in_thread(self._path, self._close_connections)
 
     def _close_connections(self) -> None:
         self._reader.close()
-        self._writer.close()  # the last one moves the write-ahead log into the file
+        self._writer.close()
+
+
+def _opened(path: Path) -> tuple[Writer, sqlite3.Connection]:
+    """Both connections, with an empty log and a reserve. A full disk, also one that a kill left so, needs the
+    reserve for the index of the log.
+    """
+    reserve = Reserve(path)
+    try:
+        db, reader = schema.open_file(path)
+    except sqlite3.Error as exc:
+        if not is_full(path, exc) or not reserve.give_up():
+            raise
+        db, reader = schema.open_file(path)
+    writer = Writer(path, db, reserve)
+    writer.settle()
+    return writer, reader
 
 
 def _check(ops: Sequence[Op]) -> None:
@@ -123,8 +134,8 @@ async def _in_thread(path: Path, function: Callable[[], T]) -> T:
 def _store_error(path: Path, exc: sqlite3.Error) -> StoreError:
     """What an error of SQLite means; its own text names no bytes of a record."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not _room(path)):
-        return StoreFullError(f"the disk of store {str(path)!r} is full: nothing was changed")
+    if is_full(path, exc):
+        return full(path)
     if code == sqlite3.SQLITE_NOTADB:
         return StoreVersionError(f"{str(path)!r} is no secretfs store")
     if code == sqlite3.SQLITE_CORRUPT:
@@ -132,7 +143,3 @@ def _store_error(path: Path, exc: sqlite3.Error) -> StoreError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(f"store {str(path)!r} is in use by another process")
     return StoreError(f"store {str(path)!r}: {exc}")
-
-
-def _room(path: Path) -> int:
-    return os.statvfs(path.parent).f_bavail

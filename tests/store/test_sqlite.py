@@ -44,12 +44,13 @@ async def test_every_file_of_the_store_is_private(path: Path) -> None:
             files = {name: stat.S_IMODE((path.parent / name).stat().st_mode) for name in os.listdir(path.parent)}
     finally:
         os.umask(umask)
-    assert files == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+    names = ("store.db", "store.db-wal", "store.db-shm", "store.db-reserve")
+    assert files == dict.fromkeys(names, 0o600)
 
 
-async def test_a_closed_store_is_one_file(path: Path) -> None:
+async def test_a_closed_store_is_one_file_and_its_reserve(path: Path) -> None:
     await filled(path, Put("a", b""))
-    assert os.listdir(path.parent) == ["store.db"]
+    assert sorted(os.listdir(path.parent)) == ["store.db", "store.db-reserve"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o622, 0o666])
