@@ -6,6 +6,7 @@ find nobody: a process that forks while it is looked for is in the second. No da
 absent peer ends this: it is said and tried again.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -27,11 +28,12 @@ from secretfs.store.base import Changes, Item, Store
 
 EMPTY_SCANS: Final = 2
 RETRY_SECONDS: Final = 1.0
+LOG_SECONDS: Final = 60.0  # between two lines about the same failure
 _PREFIX: Final = TASKS.key("")
 
 
 class Reconciler:
-    """Follows every task that runs until it has ended."""
+    """Follows every task, from its attach on, until it has ended."""
 
     def __init__(self, store: Store, tasks: Tasks, trees: Trees, fs: FileSystem, host: Processes) -> None:
         self._store = store
@@ -40,6 +42,7 @@ class Reconciler:
         self._fs = fs
         self._host = host
         self._followed: dict[TaskId, trio.CancelScope] = {}
+        self._known: dict[TaskId, Task] = {}  # as they were last seen
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take up the tasks of the store, end those that are gone, then follow what begins, until
@@ -64,7 +67,7 @@ class Reconciler:
         return listing.rev
 
     async def _next(self, rev: int, nursery: trio.Nursery) -> int:
-        """Wait for changes of tasks: follow those that run now, let go of those that are gone."""
+        """Wait for changes of tasks: follow those that are new, let go of those that are gone."""
         try:
             changes = await self._store.watch(_PREFIX, rev)
             if not isinstance(changes, Changes):
@@ -88,11 +91,11 @@ class Reconciler:
             if scope := self._followed.get(task_id):
                 scope.cancel()
             return
-        task = _task_of(item)
-        if task is not None and task.state is TaskState.RUNNING:
+        if task := _task_of(item):
             self._follow(task, nursery)
 
     def _follow(self, task: Task, nursery: trio.Nursery) -> None:
+        self._known[task.id] = task
         if task.id not in self._followed:
             self._followed[task.id] = trio.CancelScope()
             nursery.start_soon(self._followed_to_its_end, task)
@@ -103,9 +106,23 @@ class Reconciler:
             with scope:
                 await self._until_done(task.id, lambda: self._last_process(task))
             if not scope.cancelled_caught:
-                await self._until_done(task.id, self._ending(task, "its last process ended", TaskEvent.ENDED))
+                await self._until_done(task.id, lambda: self._end(task))
         finally:
-            del self._followed[task.id]
+            del self._followed[task.id], self._known[task.id]
+
+    async def _end(self, task: Task) -> None:
+        if (await self._newest(task)).state is TaskState.STARTING:
+            await self._tasks.detach(task.id, "its program was not started")
+        else:
+            await self._tasks.detach(task.id, "its last process ended", event=TaskEvent.ENDED)
+
+    async def _newest(self, task: Task) -> Task:
+        """The task as it is in the store, or as it was last seen there."""
+        try:
+            found = await by_id(self._store, TASKS, task.id)
+        except CorruptRecordError:
+            found = None
+        return found.value if found else self._known[task.id]
 
     async def _last_process(self, task: Task) -> None:
         """Wait until nobody is left of the task. One without a leader ends when somebody detaches it."""
@@ -114,11 +131,12 @@ class Reconciler:
         pidfd = processes.leader_pidfd(task.leader)
         if pidfd is not None:
             await processes.ended_and_closed(pidfd)
-        if task.until_leader or task.leader.mnt_ns is None or task.leader.boot_id != process.boot_id():
+        leader = (await self._newest(task)).leader  # it may have started since it was taken up
+        if task.until_leader or leader is None or leader.mnt_ns is None or leader.boot_id != process.boot_id():
             return
         empty = 0
         while empty < EMPTY_SCANS:
-            async with processes.members(self._host, task.id, task.leader.mnt_ns) as pidfds:
+            async with processes.members(self._host, task.id, leader.mnt_ns) as pidfds:
                 empty = 0 if pidfds else empty + 1
                 await processes.ended(pidfds)
 
@@ -126,11 +144,15 @@ class Reconciler:
         return lambda: self._tasks.detach(task.id, reason, event=event)
 
     async def _until_done(self, task_id: TaskId, act: Callable[[], Awaitable[None]]) -> None:
+        """Try until it is done; said at once, and again after every minute of it."""
+        silent_until = -math.inf
         while True:
             try:
                 return await act()
             except SecretfsError as exc:
-                log.error("a task cannot be followed or ended, trying again", task=task_id, error=str(exc))
+                if trio.current_time() >= silent_until:
+                    log.error("a task cannot be followed or ended, trying again", task=task_id, error=str(exc))
+                    silent_until = trio.current_time() + LOG_SECONDS
                 await trio.sleep(RETRY_SECONDS)
 
     async def _has_service(self, task: Task) -> bool:

@@ -172,14 +172,22 @@ class Services:
             except SecretfsError as exc:
                 waiting[task_id] = str(exc)
 
+        concerned = await self._concerned(service_id)
         with trio.move_on_after(UPDATE_SECONDS):
-            tasks = await self._tasks.of_service(service_id)
             async with trio.open_nursery() as nursery:
-                for task in tasks:
-                    nursery.start_soon(show, task.id)
+                for task_id in concerned:
+                    nursery.start_soon(show, task_id)
         for task_id, reason in waiting.items():
             log.warning("a task does not show its grants yet", task=task_id, error=reason)
         return [f"task {task_id} does not show its new grants yet: {why}" for task_id, why in waiting.items()]
+
+    async def _concerned(self, service_id: ServiceId) -> list[TaskId]:
+        """The service's tasks; all, when that cannot be read: the change is done, and must be shown."""
+        try:
+            return [task.id for task in await self._tasks.of_service(service_id)]
+        except SecretfsError as exc:
+            log.error("the tasks of a service cannot be read", service=service_id, error=str(exc))
+            return self._tasks.known()
 
 
 def _reference(grant: Grant) -> Reference:

@@ -8,6 +8,9 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
 
 from secretfs.control.audit import Caller
 from secretfs.control.ports import FileSystem
@@ -27,6 +30,8 @@ from secretfs.core.service import Service
 from secretfs.core.task import Leader, Task, TaskEvent, TaskState, next_state
 from secretfs.errors import InvalidGrantError, NotFoundError, SecretfsError
 from secretfs.store.base import Del, Guard, Put
+
+DETACHES_AT_ONCE: Final = 32  # of one service
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +121,18 @@ class Tasks:
         so.
         """
         failures: list[SecretfsError] = []
-        for task in await self.of_service(service_id):
-            try:
-                await self.detach(task.id, "its service was removed", caller=caller)
-            except SecretfsError as exc:
-                failures.append(exc)
+        places = trio.CapacityLimiter(DETACHES_AT_ONCE)
+
+        async def detach(task: Task) -> None:
+            async with places:
+                try:
+                    await self.detach(task.id, "its service was removed", caller=caller)
+                except SecretfsError as exc:
+                    failures.append(exc)
+
+        async with trio.open_nursery() as nursery:
+            for task in await self.of_service(service_id):
+                nursery.start_soon(detach, task)
         if failures:
             raise failures[0]
 
@@ -135,6 +147,10 @@ class Tasks:
     async def of_service(self, service_id: ServiceId) -> list[Task]:
         """The tasks of one service."""
         return [found.value for found in await self.listed() if found.value.service_id == service_id]
+
+    def known(self) -> list[TaskId]:
+        """The tasks that have a tree, also when the store cannot be read."""
+        return list(self._trees.desired())
 
     async def shown(self) -> list[Shown]:
         """All tasks with the files they show."""
