@@ -108,9 +108,9 @@ class Broker:
             case _:
                 raise _out_of_step(question)
 
-    async def members(self, mnt_ns: int) -> list[int]:
-        """Pidfds of all processes in a mount namespace; the caller closes them."""
-        question = await self._asked(lambda ask: frames.AskMembers(ask, mnt_ns))
+    async def members(self, task: TaskId, mnt_ns: int) -> list[int]:
+        """Pidfds of all processes of a task, which was recorded with this mount namespace; the caller closes them."""
+        question = await self._asked(lambda ask: frames.AskMembers(ask, mnt_ns, task))
         return question.fds
 
     async def _asked(self, make: Callable[[int], Frame], fds: list[int] | None = None) -> _Question:

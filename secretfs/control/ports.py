@@ -38,7 +38,7 @@ class FileSystem(Protocol):
 class Processes(Protocol):
     """What root can see of processes."""
 
-    async def members(self, mnt_ns: int) -> list[int]:
-        """Pidfds of all processes in that mount namespace; the caller closes them. Raises:
-        UnavailableError.
+    async def members(self, task: TaskId, mnt_ns: int) -> list[int]:
+        """Pidfds of all processes that have the task's tree mounted, or are in the mount namespace that was
+        recorded for it and cannot tell; the caller closes them. Raises: UnavailableError.
         """

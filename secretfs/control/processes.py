@@ -1,8 +1,5 @@
-"""Which processes a task is made of. Rule: a process counts when nothing says that it is not the task's.
-
-A mount namespace is known by an inode number, and the kernel gives the number of one that is gone to the next
-one that is made. So a process that is in "the" namespace counts only when its mount table has the task's
-tree, or cannot tell: a chroot hides the mount.
+"""The processes of a task, as descriptors that become readable at their end. Which they are is the supervisor's to say:
+mount tables of other users' processes are closed to control.
 """
 
 import contextlib
@@ -18,8 +15,7 @@ from secretfs.core.task import Leader
 from secretfs.errors import UnavailableError
 from secretfs.linux import process
 
-_ROOT, _MOUNT_POINT = 3, 4  # fields of proc_pid_mountinfo(5), counted from 0
-_GONE = (errno.ESRCH, errno.EINVAL)  # EINVAL: the number is a thread's by now, or the process has no mount table left
+_GONE = (errno.ESRCH, errno.EINVAL)  # EINVAL: the number is a thread's by now
 
 
 def leader_pidfd(leader: Leader) -> int | None:
@@ -46,9 +42,9 @@ def leader_pidfd(leader: Leader) -> int | None:
 @contextlib.asynccontextmanager
 async def members(processes: Processes, task_id: TaskId, mnt_ns: int) -> AsyncIterator[list[int]]:
     """Pidfds of the task's processes as of now, closed at the end. Raises: UnavailableError."""
-    pidfds = await processes.members(mnt_ns)
+    pidfds = await processes.members(task_id, mnt_ns)
     try:
-        yield [pidfd for pidfd in pidfds if _counts(pidfd, task_id)]
+        yield pidfds
     finally:
         for pidfd in pidfds:
             os.close(pidfd)
@@ -66,19 +62,3 @@ async def ended(pidfds: list[int]) -> None:
     """Wait until all of these processes have ended, see pidfd_open(2)."""
     for pidfd in pidfds:
         await trio.lowlevel.wait_readable(pidfd)
-
-
-def in_task(mountinfo: str, task_id: TaskId) -> bool:
-    """Whether this mount table has the task's tree, or is that of a chroot, where nobody can tell."""
-    mounts = [line.split(" ") for line in mountinfo.splitlines()]
-    has_tree = any(f"/{task_id}/" in f"{fields[_ROOT]}/" for fields in mounts)
-    return has_tree or not any(fields[_MOUNT_POINT] == "/" for fields in mounts)
-
-
-def _counts(pidfd: int, task_id: TaskId) -> bool:
-    try:
-        pid = process.pid_of(pidfd)
-        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return in_task(file.read(), task_id)
-    except OSError as exc:  # ended meanwhile, or ending: it has left its namespaces; else nobody can tell
-        return exc.errno not in (*_GONE, errno.ENOENT)

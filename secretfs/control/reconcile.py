@@ -1,7 +1,7 @@
 """The life of running tasks. Rule: a task ends when its last process has ended, and its tree is flushed at
 once.
 
-The leader's pidfd, then those of all others in its mount namespace, scanned again until two scans in a row
+The leader's pidfd, then those of all others that have its tree, looked for again until two scans in a row
 find nobody: a process that forks while it is looked for is in the second. No damaged record, full disk or
 absent peer ends this: it is said and tried again.
 """

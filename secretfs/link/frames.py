@@ -131,10 +131,11 @@ class Namespaces:
 
 @dataclass(frozen=True, slots=True)
 class AskMembers:
-    """Pidfds of all processes in the mount namespace ``mnt`` are wanted."""
+    """Pidfds of all processes of ``task`` are wanted; ``mnt`` is the mount namespace that was recorded for it."""
 
     ask: int
     mnt: int
+    task: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +262,7 @@ _LAYOUTS: Final[dict[type[Frame], _Layout]] = {
     TreeFd: _layout(12, "QI"),
     AskNamespaces: _layout(13, "Q"),
     Namespaces: _layout(14, "QIQQQ"),
-    AskMembers: _layout(15, "QQ"),
+    AskMembers: _layout(15, "QQ25s"),
     Members: _layout(16, "QB"),
     TreeBegin: _layout(17, "Q25s"),
     TreeEntry: _layout(18, "BIIIQI25s", tail=True),

@@ -12,7 +12,6 @@ import re
 import select
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -21,14 +20,13 @@ from secretfs.link.frames import Frame
 from secretfs.linux import namespaces, process, seqpacket
 from secretfs.linux.mount import open_tree
 from secretfs.supervisor import log
+from secretfs.supervisor.members import Look, unless_gone
 
 _AREAS: Final = ("secrets", "configs")
 _TASK: Final = re.compile(r"[0-9a-z]{25}")
 _THREADS: Final = 8
 _SEND_SECONDS: Final = 2.0
 _KINDS: Final = ("user", "pid", "mnt")
-# the number is a thread's by now: EINVAL; not of our user namespace: EACCES, EPERM
-_GONE: Final = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.EACCES, errno.EPERM)
 
 
 class Broker:
@@ -87,9 +85,9 @@ class Broker:
                 while True:
                     asks.append(self._scans.get_nowait())
             try:
-                found = _members({ask.mnt for _, ask in asks})
+                look = Look(self._mountpoint)
                 for end, ask in asks:
-                    _send_members(end, ask, found[ask.mnt])
+                    _send_members(end, ask, look)
             except OSError as failure:  # no answer: "nobody is there" would end a task
                 log.warning("processes cannot be looked at", error=str(failure))
 
@@ -99,41 +97,21 @@ def own_identity() -> frames.Identity:
     return frames.Identity(*[namespaces.ns_inode("self", kind) for kind in _KINDS])
 
 
-@contextlib.contextmanager
-def _unless_gone() -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno not in _GONE:
-            raise
-
-
-def _members(wanted: set[int]) -> dict[int, list[int]]:
-    """Pids by mount namespace, for those that are wanted. Raises OSError when /proc cannot be read."""
-    found: dict[int, list[int]] = {mnt: [] for mnt in wanted}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with _unless_gone():
-                mnt = namespaces.ns_inode(name, "mnt")
-                if mnt in wanted and process.process_state(int(name)) not in "ZX":
-                    found[mnt].append(int(name))
-    return found
-
-
-def _send_members(end: socket.socket, ask: frames.AskMembers, pids: list[int]) -> None:
+def _send_members(end: socket.socket, ask: frames.AskMembers, look: Look) -> None:
+    pids = look.members(ask.task, ask.mnt)
     chunks = [pids[at : at + frames.MAX_FDS] for at in range(0, len(pids), frames.MAX_FDS)] or [[]]
     for index, chunk in enumerate(chunks):
         with contextlib.ExitStack() as opened:
-            pidfds = [fd for pid in chunk if (fd := _pidfd(pid, ask.mnt, opened)) is not None]
+            pidfds = [fd for pid in chunk if (fd := _pidfd(pid, ask, look, opened)) is not None]
             _reply(end, frames.Members(ask.ask, int(index + 1 < len(chunks))), pidfds)
 
 
-def _pidfd(pid: int, mnt: int, opened: contextlib.ExitStack) -> int | None:
-    """A pidfd of the process, if it still is the one that was seen; ``opened`` closes it."""
-    with _unless_gone():
+def _pidfd(pid: int, ask: frames.AskMembers, look: Look, opened: contextlib.ExitStack) -> int | None:
+    """A pidfd of the process, if the number was not another's meanwhile; ``opened`` closes it."""
+    with unless_gone():
         fd = os.pidfd_open(pid)
         opened.callback(os.close, fd)
-        if namespaces.ns_inode(pid, "mnt") == mnt:
+        if look.confirms(pid, ask.task, ask.mnt):
             return fd
     return None
 

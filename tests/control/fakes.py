@@ -82,10 +82,10 @@ class FakeBroker:
     own: FakeNamespaces = field(default_factory=lambda: _namespaces("self"))
     scans: int = 0
 
-    async def members(self, mnt_ns: int) -> list[int]:
+    async def members(self, task: TaskId, mnt_ns: int) -> list[int]:
         await trio.lowlevel.checkpoint()
         self.scans += 1
-        return _members(mnt_ns)
+        return _members(task, mnt_ns)
 
     async def namespaces(self, pidfd: int) -> FakeNamespaces:
         await trio.lowlevel.checkpoint()
@@ -99,11 +99,14 @@ class FakeBroker:
         return os.open("/", os.O_PATH | os.O_CLOEXEC)
 
 
-def _members(mnt_ns: int) -> list[int]:
+def _members(task: TaskId, mnt_ns: int) -> list[int]:
     pidfds = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            if (path / "ns/mnt").stat().st_ino == mnt_ns:
+            mounts = [line.split(" ") for line in (path / "mountinfo").read_text().splitlines()]
+            has_tree = any(f"/{task}/" in f"{fields[3]}/" for fields in mounts)
+            cannot_tell = not any(fields[4] == "/" for fields in mounts)
+            if has_tree or (cannot_tell and (path / "ns/mnt").stat().st_ino == mnt_ns):
                 pidfds.append(os.pidfd_open(int(path.name)))
     return pidfds
 

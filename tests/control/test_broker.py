@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,9 +20,20 @@ from secretfs.link import frames
 from secretfs.linux import process, seqpacket
 from secretfs.linux.namespaces import ns_inode
 from secretfs.supervisor import broker as root_broker
+from secretfs.supervisor import members
 
-T1 = TaskId("1" * 25)
+T1, T2 = TaskId("1" * 25), TaskId("2" * 25)
 PROGRAM = "import sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()"
+
+
+# What counts is a mount's root; a directory of another file system has that of a task's tree as well.
+MOUNTS = 'mount -t tmpfs t /tmp && cd /tmp && mkdir -p $0/secrets && mount -B $0/secrets $0/secrets && exec "$@"'
+
+
+@pytest.fixture(autouse=True)
+def _tmpfs_counts_as_secretfs(monkeypatch):
+    pattern = members._TREE.pattern.replace(rb"fuse\.secretfs", b"tmpfs")
+    monkeypatch.setattr(members, "_TREE", re.compile(pattern))
 
 
 def descriptors() -> set[str]:
@@ -204,7 +216,7 @@ async def test_an_answer_out_of_step_is_a_link_error_and_leaks_no_descriptor(ans
 async def test_an_answer_that_does_not_come_is_waited_for_so_long(autojump_clock):
     async with asked() as (broker, end):
         with pytest.raises(UnavailableError, match=f"did not answer within {ANSWER_SECONDS:g} s"):
-            await broker.members(1)
+            await broker.members(T1, 1)
         assert trio.current_time() == pytest.approx(ANSWER_SECONDS, abs=0.1)
         question = await hear(end)
         before = descriptors()
@@ -224,7 +236,7 @@ async def test_members_that_come_in_parts_are_closed_when_the_rest_does_not_come
         async with trio.open_nursery() as nursery:
             nursery.start_soon(part)
             with pytest.raises(UnavailableError):
-                await broker.members(1)
+                await broker.members(T1, 1)
         assert descriptors() == before
 
 
@@ -232,7 +244,7 @@ async def test_a_question_to_a_supervisor_that_is_gone_is_a_link_error():
     ours, theirs = seqpacket.pair()
     theirs.close()
     with ours, pytest.raises(LinkError, match="the peer is gone"):
-        await Broker(ours).members(1)
+        await Broker(ours).members(T1, 1)
 
 
 # -- questions, to the real one --------------------------------------------------------------------------------------
@@ -263,10 +275,14 @@ async def joined(mountpoint="/nowhere"):
 
 @contextmanager
 def processes(count=1, *, apart=False):
-    """Living processes; ``apart``: the first in a mount namespace of its own, the others in that of the first."""
+    """Living processes; ``apart``: the first in a mount namespace of its own that has a tree, the others in that of
+    the first.
+    """
     program = [sys.executable, "-SEc", PROGRAM]
     first = subprocess.Popen(
-        ["unshare", "--mount", *program] if apart else program, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ["unshare", "--mount", "sh", "-c", MOUNTS, T1, *program] if apart else program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     made = [first]
     try:
@@ -309,26 +325,24 @@ async def test_something_that_is_no_pidfd_has_no_namespaces():
             await broker.namespaces(0)
 
 
-async def test_members_of_a_mount_namespace_are_told_by_pidfd():
+async def test_the_members_of_a_task_are_told_by_pidfd():
     with processes(3, apart=True) as made:
-        mnt = ns_inode(made[0].pid, "mnt")
         async with joined() as (broker, _):
-            pidfds = await broker.members(mnt)
+            pidfds = await broker.members(T1, 0)
             assert {process.pid_of(fd) for fd in pidfds} == {one.pid for one in made}
             for fd in pidfds:
                 os.close(fd)
             for one in made:
                 one.kill()
                 one.wait()
-            assert await broker.members(mnt) == []
+            assert await broker.members(T1, 0) == []
 
 
 async def test_more_members_than_fit_into_a_frame_come_in_several(monkeypatch):
     monkeypatch.setattr(frames, "MAX_FDS", 2)
-    with processes(5, apart=True) as made:
-        mnt = ns_inode(made[0].pid, "mnt")
+    with processes(5, apart=True):
         async with joined() as (broker, _):
-            pidfds = await broker.members(mnt)
+            pidfds = await broker.members(T1, 0)
             assert len(pidfds) == 5
             for fd in pidfds:
                 os.close(fd)
@@ -340,25 +354,24 @@ async def test_a_zombie_is_no_member():
         one.kill()
         await trio.to_thread.run_sync(os.waitid, os.P_PID, one.pid, os.WEXITED | os.WNOWAIT)
         async with joined() as (broker, _):
-            assert await broker.members(mnt) == []
+            assert await broker.members(T1, mnt) == []
 
 
 async def test_many_who_ask_at_once_are_all_answered():
-    with processes(apart=True) as (one,):
-        mnt = ns_inode(one.pid, "mnt")
+    with processes(apart=True):
         async with joined() as (broker, _):
             counts = []
 
             async def ask(wanted):
-                pidfds = await broker.members(wanted)
+                pidfds = await broker.members(wanted, 0)
                 counts.append((wanted, len(pidfds)))
                 for fd in pidfds:
                     os.close(fd)
 
             async with trio.open_nursery() as nursery:
                 for number in range(10):
-                    nursery.start_soon(ask, mnt if number % 2 else 12345)
-            assert sorted(counts) == sorted([(mnt, 1)] * 5 + [(12345, 0)] * 5)
+                    nursery.start_soon(ask, T1 if number % 2 else T2)
+            assert sorted(counts) == [(T1, 1)] * 5 + [(T2, 0)] * 5
 
 
 async def test_a_machine_that_cannot_be_looked_at_is_no_empty_namespace(monkeypatch):
@@ -374,27 +387,32 @@ async def test_a_machine_that_cannot_be_looked_at_is_no_empty_namespace(monkeypa
     async with joined() as (broker, _), trio.open_nursery() as nursery:
         with monkeypatch.context() as patch:
             patch.setattr(os, "listdir", out_of_descriptors)
-            nursery.start_soon(broker.members, 12345)
+            nursery.start_soon(broker.members, T1, 12345)
             assert await trio.to_thread.run_sync(looked.wait, 5)
             await wait_all_tasks_blocked()
         with trio.fail_after(3):
-            assert await broker.members(54321) == []
+            assert await broker.members(T2, 54321) == []
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("what", ["process_state", "pidfd_open"])
-def test_a_process_that_cannot_be_looked_at_is_not_left_out(monkeypatch, what):
+@pytest.mark.parametrize("where", [(members, "_mount_table"), (members, "ns_inode"), (os, "pidfd_open")])
+def test_a_process_that_cannot_be_looked_at_is_not_left_out(monkeypatch, where):
     def out_of_descriptors(*_):
         raise OSError(24, "Too many open files")
 
+    def answered(end):
+        root_broker._send_members(end, frames.AskMembers(1, 0, T1), members.Look("/nowhere"))
+
     ours, theirs = seqpacket.pair()
-    with ours, theirs, processes(apart=True) as (one,):
-        mnt = ns_inode(one.pid, "mnt")
-        monkeypatch.setattr(os if what == "pidfd_open" else process, what, out_of_descriptors)
-        with pytest.raises(OSError, match="Too many open files"):
-            root_broker._send_members(theirs, frames.AskMembers(1, mnt), root_broker._members({mnt})[mnt])
+    with ours, theirs, processes(apart=True):
+        with monkeypatch.context() as patch:
+            patch.setattr(*where, out_of_descriptors)
+            with pytest.raises(OSError, match="Too many open files"):
+                answered(theirs)
         with pytest.raises(BlockingIOError):
             ours.recv(10)
+        answered(theirs)
+        assert ours.recv(10)
 
 
 async def test_the_tree_of_a_task_is_a_detached_mount(tmp_path):
@@ -434,7 +452,7 @@ async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):
 
 @pytest.mark.parametrize(
     ("frame", "fds"),
-    [(frames.Pong(1), []), (frames.AskNamespaces(1), []), (frames.AskMembers(1, 2), [0]), (frames.Ready(), [])],
+    [(frames.Pong(1), []), (frames.AskNamespaces(1), []), (frames.AskMembers(1, 2, T1), [0]), (frames.Ready(), [])],
 )
 def test_what_is_no_question_is_left_to_the_supervisor(frame, fds):
     broker = root_broker.Broker("/nowhere")

@@ -1,4 +1,4 @@
-"""A task ends with its last process: real processes in real mount namespaces, seen through pidfds and mount tables."""
+"""A task ends with its last process: real processes in real mount namespaces, seen through pidfds."""
 
 import contextlib
 import os
@@ -9,11 +9,9 @@ import subprocess
 import pytest
 import trio
 from control_harness import ME, Control, leader
-from hypothesis import given
-from hypothesis import strategies as st
 
-from secretfs.control import processes, reconcile
-from secretfs.control.processes import in_task, leader_pidfd
+from secretfs.control import reconcile
+from secretfs.control.processes import leader_pidfd
 from secretfs.control.reconcile import Reconciler
 from secretfs.control.usecases.tasks import AttachRequest
 from secretfs.core.grant import GrantRequest
@@ -167,10 +165,10 @@ async def test_a_broker_that_is_away_is_asked_again(reconciled, program, monkeyp
     monkeypatch.setattr(reconcile, "RETRY_SECONDS", 0.01)
     members, failures = reconciled.broker.members, [UnavailableError("the supervisor is away")] * 3
 
-    async def away(mnt_ns: int) -> list[int]:
+    async def away(task: TaskId, mnt_ns: int) -> list[int]:
         if failures:
             raise failures.pop()
-        return await members(mnt_ns)
+        return await members(task, mnt_ns)
 
     reconciled.broker.members = away
     leader_process = program()
@@ -298,48 +296,3 @@ def test_a_leader_that_cannot_be_looked_at_has_not_ended():
     me = leader()
     with no_descriptor_left(), pytest.raises(UnavailableError, match="Too many open files"):
         leader_pidfd(me)
-
-
-def test_a_process_that_cannot_be_looked_at_counts():
-    pidfd = os.pidfd_open(os.getpid())
-    with no_descriptor_left():
-        counts = processes._counts(pidfd, TASK)
-    os.close(pidfd)
-    assert counts
-
-
-def test_a_process_that_has_ended_does_not_count():
-    program = subprocess.Popen(["true"])
-    pidfd = os.pidfd_open(program.pid)
-    program.wait()
-    assert not processes._counts(pidfd, TASK)
-    os.close(pidfd)
-
-
-TASK = TaskId("0123456789012345678901234")
-ROOT = "36 35 98:0 / / rw,noatime shared:1 - ext4 /dev/root rw"
-
-
-def tree(root: str) -> str:
-    return f"40 36 0:50 {root} /run/secrets ro,nosuid - fuse.secretfs secretfs rw"
-
-
-@pytest.mark.parametrize(
-    ("mountinfo", "counts"),
-    [
-        (f"{ROOT}\n{tree(f'/{TASK}/secrets')}\n", True),
-        (f"{ROOT}\n{tree(f'/{TASK}')}\n", True),
-        (f"{ROOT}\n{tree('/' + '9' * 25 + '/secrets')}\n", False),
-        (f"{ROOT}\n", False),
-        (ROOT.replace(" / / ", " / /srv ") + "\n", True),  # in a chroot nobody can tell
-        ("", True),
-    ],
-)
-def test_a_process_counts_by_its_mount_table(mountinfo, counts):
-    assert in_task(mountinfo, TASK) is counts
-
-
-@given(st.lists(st.sampled_from(["/", "/a", f"/{TASK}", f"/{TASK}/secrets", f"/x{TASK}"]), max_size=5))
-def test_a_mount_of_the_tree_anywhere_in_the_table_counts(roots):
-    table = "\n".join([ROOT, *map(tree, roots)])
-    assert in_task(table, TASK) is any(f"/{TASK}" in root for root in roots)

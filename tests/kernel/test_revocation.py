@@ -3,13 +3,28 @@
 import os
 import select
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
+from daemons import SECRETFS
 
 pytestmark = pytest.mark.kernel
 
 DB, OTHER = b"This is a secret", b"This is another secret"
+# Read on with the leader gone: says so, waits for a line, ends.
+READER = "cat /run/secrets/db; echo; read end; cat /run/secrets/db; echo; read end"
+# The main thread alone calls exit(2): the process is a zombie in /proc, and lives.
+ZOMBIE = """
+import ctypes, threading
+def reader():
+    for _ in range(2):
+        print(open("/run/secrets/db").read(), flush=True)
+        input()
+threading.Thread(target=reader).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
 FLUSH_SECONDS = 0.1  # from the end of a task's last process to the refusal of its descriptors
 
 
@@ -130,6 +145,45 @@ def test_a_descriptor_that_was_passed_outside_is_refused_when_the_last_process_h
         os.close(child)
 
 
+@pytest.mark.parametrize(
+    "child",
+    [
+        ["unshare", "-m", "sh", "-c", READER],
+        ["unshare", "-Urm", "sh", "-c", READER],
+        ["unshare", "-m", "unshare", "-m", "sh", "-c", READER],
+        [sys.executable, "-c", ZOMBIE],
+        ["unshare", "-m", sys.executable, "-c", ZOMBIE],
+    ],
+    ids=["mount namespace", "user namespace", "twice", "main thread exited", "both"],
+)
+def test_a_task_lives_as_long_as_any_process_that_has_its_tree(secrets, web, child, tmp_path):
+    """Attack on issue 2: the leader's end flushed what sandboxes and multi-threaded programs were reading."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = 'fifo=$1; shift; "$@" <"$fifo" & read end'
+    with subprocess.Popen(
+        [SECRETFS, "run", "--service", web, "--", "sh", "-c", program, "sh", str(fifo), *child],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=secrets.environment,
+    ) as task:  # fmt: skip
+        writing = os.open(fifo, os.O_WRONLY)
+        assert task.stdout.readline() == DB + b"\n"
+        fd = os.open(f"/proc/{task.pid}/root/run/secrets/db", os.O_RDONLY)
+        task.stdin.close()
+        assert task.wait(5) == 1, "read sees the end of its input"
+        _until_scanned(secrets)
+        assert os.pread(fd, 100, 0) == DB
+        os.write(writing, b"\n")
+        assert task.stdout.readline() == DB + b"\n"
+        os.write(writing, b"\n")
+        assert task.stdout.read() == b"", "the last process has ended"
+        ended = time.monotonic()
+        while _readable(fd):
+            assert time.monotonic() - ended < FLUSH_SECONDS, "the descriptor is read after the task's end"
+    for each in (fd, writing):
+        os.close(each)
+    assert secrets.out("ps", "-q") == ""
+
+
 def test_a_grant_of_a_missing_secret_fails_before_the_program_starts(secrets, tmp_path):
     mark = tmp_path / "started"
     refused = secrets.cli("run", "--secret", "nope", "--", "touch", str(mark), check=False)
@@ -146,6 +200,12 @@ def _taken_from(task, tmp_path) -> int:
         task.do("give", task.do("open", "/run/secrets/db"), str(tmp_path / "hand"))
         with listener.accept()[0] as end:
             return socket.recv_fds(end, 1, 1)[1][0]
+
+
+def _until_scanned(daemon) -> None:
+    """Until another task has begun and has ended: by then who is left of the first has been looked for, too."""
+    daemon.cli("run", "--secret", "other", "--", "true")
+    _until_no_more_tasks_than(daemon, 1)
 
 
 def _wait(pidfd: int) -> None:
