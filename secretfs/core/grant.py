@@ -24,6 +24,7 @@ MAX_PART_BYTES: Final = 255  # NAME_MAX, limits.h
 TARGET_DIR: Final = "/run/secrets/"
 
 _OCTAL = re.compile(r"0[oO]?([0-7]+)|0")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # C0, DEL, C1: an order to the terminal that lists the file
 _NOT_OCTAL = re.compile(r"0[xX][0-9a-fA-F]+|[1-9][0-9]{0,18}")
 
 
@@ -152,7 +153,8 @@ def check_mode(mode: int) -> int:
 def parse_target(text: str, kind: Kind = Kind.SECRET) -> Target:
     """A path below the task's mount; ``/run/secrets/x`` means ``x``; any other absolute path stays one.
 
-    Raises: InvalidGrantError, for an empty target or part, ``.``, ``..``, NUL, what is too long for Linux.
+    Raises: InvalidGrantError, for an empty target or part, ``.``, ``..``, a control character, what
+    is too long for Linux.
     """
     if not text:
         raise InvalidGrantError(f"malformed file {kind.value} reference, invalid target file name provided")
@@ -172,8 +174,8 @@ def _check_part(part: str, text: str) -> None:
         raise InvalidGrantError(f"invalid target {text!r}: a part of the path is empty")
     if part in (".", ".."):
         raise InvalidGrantError(f"invalid target {text!r}: '{part}' is not allowed")
-    if "\0" in part:
-        raise InvalidGrantError(f"invalid target {text!r}: it has a NUL")
+    if _CONTROL.search(part):
+        raise InvalidGrantError(f"invalid target {text!r}: it has a control character")
     if size > MAX_PART_BYTES:
         raise InvalidGrantError(f"invalid target {text!r}: a part is longer than {MAX_PART_BYTES} bytes")
 
