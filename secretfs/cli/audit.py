@@ -42,7 +42,7 @@ def _by_template(arguments: Namespace, form: str) -> int:
 
     template = parsed(form)
     for record in _records(arguments):
-        output.line(rendered(template, record))
+        output.template(rendered(template, record) + "\n")
     return 0
 
 

@@ -46,7 +46,7 @@ def _renderer(form: str | None) -> Callable[[list[object]], None]:
 
     def render(found: list[object]) -> None:
         for value in found:
-            output.line(rendered(template, value))
+            output.template(rendered(template, value) + "\n")
         if not found:
             output.line()
 

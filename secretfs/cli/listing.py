@@ -54,7 +54,7 @@ def show(rows: Sequence[Row], columns: Columns, *, form: str | None, quiet: bool
     else:
         from secretfs.cli.template import listed
 
-        output.text(listed(form or "", rows, columns.headers))
+        output.template(listed(form or "", rows, columns.headers))
 
 
 def by_name(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -1,5 +1,6 @@
 """All printing. Rules: data alone on stdout; messages on stderr, ``secretfs: `` first, lower case, no full
-stop; never a value.
+stop; never a value. What somebody chose (a label, a name in an error) is text to a terminal, not an order:
+tables and messages are always escaped, templates at a terminal, as a pipe of docker's has the bytes.
 
 ``error`` is followed by what was wrong, ``hint`` by what the user can do; a hint travels as a note of the
 exception.
@@ -9,6 +10,8 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+
+from secretfs.linux import terminal
 
 _MINIMUM_WIDTH = 10  # docker cli command/formatter: tabwriter.NewWriter(out, 10, 1, 3, ' ', 0)
 _PADDING = 3
@@ -31,33 +34,33 @@ def _nowhere() -> "TextIO":
 
 
 def line(text: str = "") -> None:
-    """One line of data."""
-    sys.stdout.write(text + "\n")
+    """One line of data, which stays one."""
+    sys.stdout.write(terminal.one_line(text) + "\n")
 
 
-def text(block: str) -> None:
-    """Data as it is, its line ends included."""
-    sys.stdout.write(block)
+def template(block: str) -> None:
+    """What a template made, its line ends included: as it is, but escaped at a terminal."""
+    sys.stdout.write(terminal.block(block) if sys.stdout.isatty() else block)
 
 
 def document(value: object) -> None:
     """A JSON document, indented as docker's inspect, keys in the order of the daemon."""
-    line(json.dumps(value, indent=4, ensure_ascii=False))
+    sys.stdout.write(terminal.json_text(json.dumps(value, indent=4, ensure_ascii=False)) + "\n")
 
 
 def compact(value: object) -> str:
     """JSON on one line, as Go writes it."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return terminal.json_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
 
 
 def table(rows: Iterable[Sequence[str]]) -> None:
     """Rows under each other, as ``laid_out`` does; the first row is the header."""
-    text(laid_out(rows))
+    sys.stdout.write(laid_out(rows))
 
 
 def laid_out(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as lines, their columns at least ten wide and three apart, as docker's."""
-    kept = [list(row) or [""] for row in rows]
+    """Rows as lines, their columns at least ten wide and three apart, as docker's; each cell is escaped."""
+    kept = [list(map(terminal.one_line, row)) or [""] for row in rows]
     columns = max((len(row) for row in kept), default=0)
     widths = [
         max(_MINIMUM_WIDTH, *(len(row[at]) + _PADDING for row in kept if at < len(row) - 1), 0) for at in range(columns)
@@ -90,7 +93,7 @@ def warning(message: str, hints: Sequence[str] = ()) -> None:
 
 def _message(kind: str, message: str) -> None:
     sys.stdout.flush()
-    sys.stderr.write(f"secretfs: {kind}: {message}\n")
+    sys.stderr.write(f"secretfs: {kind}: {terminal.one_line(message)}\n")
     sys.stderr.flush()
 
 

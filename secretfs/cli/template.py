@@ -22,6 +22,7 @@ from secretfs.cli.template_syntax import (
     parse,
 )
 from secretfs.errors import InvalidArgumentError
+from secretfs.linux.terminal import one_line
 
 _TABLE = "table"
 _NAMES = frozenset((*FUNCTIONS, *LAZY))
@@ -47,11 +48,17 @@ def listed(form: str, rows: Sequence[Row], headers: Mapping[str, str]) -> str:
     is_table = form.startswith(_TABLE)
     line = form.removeprefix(_TABLE) if is_table else form
     template = parsed(line.strip(" ").replace("\\t", "\t").replace("\\n", "\n"))
-    lines = [_Run(template, row, FUNCTIONS).text() for row in rows]
+    lines = [_Run(template, _cell(row) if is_table else row, FUNCTIONS).text() for row in rows]
     if not is_table:
         return "".join(f"{line}\n" for line in lines)
     header = _Run(template, _Header(headers), HEADER_FUNCTIONS).text()
     return output.laid_out(cells.split("\t") for line in (header, *lines) for cells in line.split("\n"))
+
+
+def _cell(row: Row) -> Row:
+    """The row as a table shows it: a line end or tab in a value begins no row or column of its own."""
+    fields, labels = ({key: one_line(value) for key, value in some.items()} for some in (row.fields, row.labels))
+    return Row(row.type_name, fields, labels)
 
 
 class _Header(Row):

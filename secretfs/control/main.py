@@ -35,6 +35,7 @@ from secretfs.linux import process, seqpacket
 from secretfs.linux.mount import MS_BIND, MS_PRIVATE, MS_REC, mount
 from secretfs.linux.namespaces import CLONE_NEWNS, unshare
 from secretfs.linux.preload import preload
+from secretfs.linux.terminal import one_line
 from secretfs.store.sqlite import opened
 
 EXIT_FAILED: Final = 1
@@ -65,7 +66,7 @@ def _say(group: BaseExceptionGroup[SecretfsError]) -> None:
         if isinstance(error, BaseExceptionGroup):
             _say(error)
         else:
-            sys.stderr.write(f"secretfs: error: {error}\n")
+            sys.stderr.write(f"secretfs: error: {one_line(str(error))}\n")
 
 
 def _lock_in(start: ControlStart) -> None:

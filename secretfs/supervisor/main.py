@@ -19,6 +19,7 @@ from secretfs.link import frames
 from secretfs.link.frames import Frame
 from secretfs.link.spawn import ControlStart, FsStart, SupervisorStart
 from secretfs.linux import process, seqpacket
+from secretfs.linux.terminal import one_line
 from secretfs.supervisor import log, setup
 from secretfs.supervisor.arena import ArenaMemory, Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
@@ -309,7 +310,7 @@ def main() -> int:
         setup.check_root()
         supervisor = Supervisor(SupervisorStart.parse(sys.argv[1:]))
     except (SetupError, OSError) as refusal:
-        sys.stderr.write(f"secretfs: error: {refusal}\n")
+        sys.stderr.write(f"secretfs: error: {one_line(str(refusal))}\n")
         return EXIT_REFUSED
     return supervisor.run()
 

@@ -1,5 +1,6 @@
 """The small parts: filters, labels, times, tables, the order of words."""
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from secretfs.cli import answers, filters, output, times
 from secretfs.cli.labels import parse_labels
-from secretfs.cli.listing import by_name
+from secretfs.cli.listing import Columns, Row, by_name, show
 from secretfs.cli.parser import CommandParser
 from secretfs.errors import UsageError
 
@@ -174,3 +175,59 @@ def test_every_value_and_operand_arrives_in_order(pieces: list[tuple[str, str]])
     parsed = parser().parse_args(words)
     assert parsed.label == [text for flag, text in pieces if flag != "name"]
     assert parsed.names == [f"n{text}" for flag, text in pieces if flag == "name"]
+
+
+# -- what somebody chose, at a terminal ------------------------------------------------------------------------------
+
+ATTACK = "\x1b[2J\x1b]0;pwn\x07\r\nfake\u202e\x9b"
+SHOWN = r"\x1b[2J\x1b]0;pwn\x07\r\nfake\u202e\x9b"
+AT_TERMINAL = SHOWN.replace(r"\n", "\n")
+COLUMNS = Columns("listing", {"ID": "ID", "Labels": "LABELS"}, ["ID", "Labels"])
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def row(value: str) -> Row:
+    return COLUMNS.row({"ID": "1"}, {"a": value})
+
+
+def test_a_table_shows_control_characters_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    show([row(ATTACK)], COLUMNS, form=None, quiet=False)
+    assert capsys.readouterr().out == f"ID        LABELS\n1         a={SHOWN}\n"
+
+
+@pytest.mark.parametrize("form", [r"table {{.ID}}\t{{.Labels}}", r'table {{.ID}}\t{{.Label "a"}}'])
+def test_a_template_of_a_table_shows_control_characters_as_escapes(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    show([row(ATTACK)], COLUMNS, form=form, quiet=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].endswith(SHOWN)
+
+
+def test_a_template_gives_a_pipe_the_bytes_and_a_terminal_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, text in ((io.StringIO(), ATTACK), (Terminal(), AT_TERMINAL)):
+        monkeypatch.setattr("sys.stdout", stream)
+        show([row(ATTACK)], COLUMNS, form="{{.Labels}}", quiet=False)
+        assert stream.getvalue() == f"a={text}\n"
+
+
+def test_json_is_the_same_and_shows_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+    output.document([ATTACK])
+    output.line(output.compact([ATTACK]))
+    out = capsys.readouterr().out
+    assert set(ATTACK) & set(out) == set(ATTACK) & set('[]\n";0 2Jpwnfake')
+    document, _, compact = out.rstrip().rpartition("\n")
+    assert json.loads(document) == json.loads(compact) == [ATTACK]
+
+
+def test_a_message_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
+    output.error(ATTACK, [ATTACK])
+    output.warning(ATTACK)
+    assert capsys.readouterr().err == (
+        f"secretfs: error: {SHOWN}\nsecretfs: hint: {SHOWN}\nsecretfs: warning: {SHOWN}\n"
+    )
