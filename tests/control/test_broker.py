@@ -27,7 +27,7 @@ PROGRAM = "import sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read
 
 
 # What counts is a mount's root; a directory of another file system has that of a task's tree as well.
-MOUNTS = 'mount -t tmpfs t /tmp && cd /tmp && mkdir -p $0/secrets && mount -B $0/secrets $0/secrets && exec "$@"'
+MOUNTS = 'mount -t tmpfs t /mnt && cd /mnt && mkdir -p $0/secrets && mount -B $0/secrets $0/secrets && exec "$@"'
 
 
 @pytest.fixture(autouse=True)
