@@ -43,6 +43,7 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     add("--root-key", default=ROOT_KEY, metavar="SOURCE", help="file:PATH, credential:NAME or exec:PROGRAM")
     add("--arena-max", default="256M", metavar="SIZE", help="memory for granted values (default 256M)")
     add("--spin-us", default=None, metavar="N", help=f"poll so long before sleeping (default {DEFAULT_SPIN_US})")
+    add("--takeover", action="store_true", help="replace the daemon that runs, unnoticed by its tasks")
     parser.set_defaults(handler=become_supervisor)
 
 
@@ -65,6 +66,7 @@ def _start_of(arguments: Namespace) -> SupervisorStart:
         _root_key(arguments.root_key),
         _arena_bytes(arguments.arena_max),
         _spin_us(arguments.spin_us),
+        int(arguments.takeover),
     )
 
 

@@ -20,6 +20,7 @@ from secretfs.link.frames import Frame
 from secretfs.linux import seqpacket
 
 ANSWER_SECONDS: Final = 5.0  # a tree is looked up through fs, which may have to be replaced first
+REPAIR_SECONDS: Final = 20.0  # two at once come one after the other (supervisor/broker.py)
 _KINDS: Final = {Kind.SECRET: 0, Kind.CONFIG: 1}
 
 
@@ -113,18 +114,29 @@ class Broker:
         question = await self._asked(lambda ask: frames.AskMembers(ask, mnt_ns, task))
         return question.fds
 
-    async def _asked(self, make: Callable[[int], Frame], fds: list[int] | None = None) -> _Question:
+    async def repair(self) -> int:
+        """Put living trees where tasks have dead ones; how many mounts are dead still. Raises UnavailableError."""
+        question = await self._asked(frames.AskRepair, seconds=REPAIR_SECONDS)
+        match question.frames:
+            case [frames.Repaired(_, _, failed)]:
+                return failed
+            case _:
+                raise _out_of_step(question)
+
+    async def _asked(
+        self, make: Callable[[int], Frame], fds: list[int] | None = None, *, seconds: float = ANSWER_SECONDS
+    ) -> _Question:
         self._last += 1
         ask, question = self._last, _Question()
         self._questions[ask] = question
         try:
-            with trio.fail_after(ANSWER_SECONDS):
+            with trio.fail_after(seconds):
                 await self._say(make(ask), fds)
                 await question.answered.wait()
         except BaseException as exc:
             _close(question.fds)
             if isinstance(exc, trio.TooSlowError):
-                raise UnavailableError(f"the supervisor did not answer within {ANSWER_SECONDS:g} s") from None
+                raise UnavailableError(f"the supervisor did not answer within {seconds:g} s") from None
             raise
         finally:
             del self._questions[ask]

@@ -50,7 +50,10 @@ class FsLink:
         *,
         sealed: Callable[[VersionRef], Awaitable[Sealed]],
         trees: Callable[[], Mapping[TaskId, Tree]],
+        synced: Callable[[], None] = lambda: None,
     ) -> None:
+        """``synced`` is called when an fs has been told every tree: it may show them on a new mount."""
+        self._synced = synced
         self._sealed = sealed
         self._trees = trees
         self._send_job, self._jobs = trio.open_memory_channel[_Job](float("inf"))
@@ -132,6 +135,7 @@ class FsLink:
                     wire = kept.enter_context(_Wire(end, mailbox_fd, self._sealed))
                     await wire.sync(self._trees())
                     kept.pop_all()
+                    self._synced()
                     return wire
                 continue
             raise LinkError(f"no fs within {REWIRE_SECONDS:g} s")

@@ -20,6 +20,8 @@ from secretfs.control.assembly import Parts, assembled, serve
 from secretfs.control.broker import Broker
 from secretfs.control.fs_link import FsLink
 from secretfs.control.records.cluster import cluster
+from secretfs.control.repairs import Repairs
+from secretfs.control.sole import sole
 from secretfs.crypto.keyring import root_key
 from secretfs.errors import (
     CorruptRecordError,
@@ -41,6 +43,7 @@ from secretfs.store.sqlite import opened
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78  # sysexits.h: no restart will help (supervisor/main.py)
 _STATE: Final = "/tmp"  # noqa: S108 - not shared: see above
+_LOCK: Final = "control.lock"
 _DATABASE: Final = "secretfs.db"
 
 
@@ -90,6 +93,7 @@ def _lock_in(start: ControlStart) -> None:
 
 async def _run(start: ControlStart, key: bytes) -> None:
     broker = Broker(seqpacket.adopt(start.supervisor_fd))
+    await sole(Path(_STATE, _LOCK))
     async with opened(Path(_STATE, _DATABASE)) as store:
         cluster_id, keyring = await cluster(store, key)
         parts = await assembled(store=store, keyring=keyring, cluster_id=cluster_id)
@@ -102,9 +106,11 @@ async def _run(start: ControlStart, key: bytes) -> None:
 async def _serve(start: ControlStart, parts: Parts, broker: Broker, background: trio.Nursery) -> None:
     """Until the supervisor says stop and every tree is flushed; the words with it and with fs go on meanwhile."""
     stop = trio.Event()
-    fs_link = FsLink(sealed=parts.values.sealed, trees=parts.trees.desired)
+    repairs = Repairs(broker)
+    fs_link = FsLink(sealed=parts.values.sealed, trees=parts.trees.desired, synced=repairs.due)
     background.start_soon(_hear, broker, fs_link, stop)
     background.start_soon(fs_link.run)
+    background.start_soon(repairs.run)
     await broker.identified()
     async with trio.open_nursery() as nursery:
         listeners = [_adopted(fd) for fd in (start.api_fd, start.attach_fd)]

@@ -140,33 +140,51 @@ class SupervisorLink:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self.alone = False  # the supervisor is gone, and no other has come yet
         self._grown: trio.Event = trio.Event()
+        self._wanted: int | None = None  # bytes, while somebody waits for them
         self._usable = 0
+
+    def goes_on(self, end: socket.socket) -> None:
+        """Another supervisor has come, at this end. What the last one did not answer is asked again."""
+        self._end.close()
+        self._end = end
+        self.alone = False
+        self.send(frames.Ready())
+        if self._wanted is not None:
+            self.send(frames.Grow(self._wanted))
 
     async def run(self, *, wired: Callable[[socket.socket, int], None]) -> bool:
         """Serve until told to stop (True) or until the supervisor has gone away (False)."""
         while (received := await next_frame(self._end, max_fds=2)) is not None:
-            match received:
-                case frames.Ping(beat), _:
-                    self.send(frames.Pong(beat))
-                case frames.Wire(), [control, mailbox]:
-                    wired(seqpacket.adopt(control), mailbox)
-                case frames.Grown(usable, _), _:
-                    self._usable = usable
-                    self._grown.set()
-                case frames.Stop(), _:
-                    return True
-                case frame, fds:
-                    for fd in fds:
-                        os.close(fd)
-                    log.error("unexpected frame", frame=type(frame).__name__)
+            if isinstance(received[0], frames.Stop):
+                return True
+            self._obey(*received, wired)
+        self.alone = True
         return False
+
+    def _obey(self, frame: Frame, fds: list[int], wired: Callable[[socket.socket, int], None]) -> None:
+        match frame, fds:
+            case frames.Ping(beat), []:
+                self.send(frames.Pong(beat))
+            case frames.Wire(), [control, mailbox]:
+                wired(seqpacket.adopt(control), mailbox)
+            case frames.Grown(usable, _), []:
+                self._usable = usable
+                self._grown.set()
+            case frames.Go(), []:
+                return  # a standby that saw the end of the one before needed no second word
+            case _:
+                for fd in fds:
+                    os.close(fd)
+                log.error("unexpected frame", frame=type(frame).__name__)
 
     async def grow(self, wanted: int) -> int:
         """Have the arena locked as far as ``wanted`` bytes; how far it is now. One caller at a time."""
-        self._grown = trio.Event()
+        self._grown, self._wanted = trio.Event(), wanted
         self.send(frames.Grow(wanted))
         await self._grown.wait()
+        self._wanted = None
         return self._usable
 
     def send(self, frame: Frame) -> None:

@@ -1,7 +1,7 @@
 """fs: adopt what the supervisor left open, lock in, find the trees in the arena, serve the kernel.
 
 Everything is imported before the process locks itself in; nothing is opened afterwards. A supervisor that goes away is
-waited for; when none has come after ``ORPHAN_SECONDS``, the plaintext is wiped and fs ends.
+waited for (handover.py); when none comes, the plaintext is wiped and fs ends.
 """
 
 import gc
@@ -9,7 +9,8 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from mmap import mmap
 from typing import Final
 
@@ -18,20 +19,23 @@ import trio
 
 from secretfs.fs import log, loop
 from secretfs.fs.arena import Arena
+from secretfs.fs.handover import ORPHAN_SECONDS, Estate
 from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
 from secretfs.fs.links import ControlLink, SupervisorLink
 from secretfs.fs.manifest import Manifest
 from secretfs.fs.operations import Operations
+from secretfs.fs.standby import called
 from secretfs.fs.trees import Trees
 from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.link.spawn import FsStart
-from secretfs.linux import landlock, memory, process, seqpacket
+from secretfs.linux import fuse, landlock, memory, process, seqpacket
 from secretfs.linux.preload import preload
 
-ORPHAN_SECONDS: Final = 30
 EXIT_UNMOUNTED: Final = 3  # the connection to the kernel has ended: a successor could not serve on it either
+
+Wired = Callable[[socket.socket, int], None]
 
 
 def main() -> int:
@@ -39,7 +43,6 @@ def main() -> int:
     start = FsStart.parse(sys.argv[1:])
     layout = ArenaLayout(start.arena_bytes)
     arena_memory = memory.mapped(start.arena_fd, layout.total)
-    os.close(start.arena_fd)
     memory.keep_out_of_dumps(arena_memory)
     memory.keep_out_of_forks(arena_memory)
     preload()
@@ -62,28 +65,38 @@ def _lock_in(start: FsStart) -> None:
 
 async def _serve(start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int:
     """The exit code: 0, or EXIT_UNMOUNTED."""
+    end = seqpacket.adopt(start.supervisor_fd)
+    usable = await called(end) if start.standby else start.usable_bytes
+    if usable is None:
+        return 0
+    estate, supervisor, ready = Estate.of(start), SupervisorLink(end), trio.Event()
+    manifest = Manifest(Journal(arena_memory, layout))
+    arena = Arena(arena_memory, layout, usable, manifest.slots.values())
+    inodes = Inodes(manifest, arena)
     async with trio.open_nursery() as nursery:
-        supervisor = SupervisorLink(seqpacket.adopt(start.supervisor_fd))
-        manifest = Manifest(Journal(arena_memory, layout))
-        arena = Arena(arena_memory, layout, start.usable_bytes, manifest.slots.values())
-        inodes = Inodes(manifest, arena)
         trees = Trees(manifest, arena, inodes, nursery=nursery, grow=supervisor.grow)
-        ready = trio.Event()
         _open_session(start, Operations(manifest, inodes, arena, released=trees.released), ready)
-
-        def wired(end: socket.socket, mailbox: int) -> None:
-            nursery.start_soon(_serve_control, ControlLink(end, mailbox, trees), ready)
-
-        nursery.start_soon(_serve_supervisor, supervisor, wired, arena, manifest, nursery.cancel_scope)
+        wired = _controls(trees, ready, nursery)
+        given = partial(estate.given, lambda: arena.usable, ready)
+        nursery.start_soon(_serve_supervisors, supervisor, wired, given, nursery.cancel_scope)
         nursery.start_soon(_settle, trees, supervisor, ready)
-        if await loop.serve():
-            log.info("to be replaced", restarts=loop.MAX_RESTARTS)
+        try:
+            return await _served_kernel(supervisor)
+        finally:
             nursery.cancel_scope.cancel()
-            return 0
-        log.warning("the connection to the kernel has ended")
-        nursery.cancel_scope.cancel()
-        return EXIT_UNMOUNTED
+            if supervisor.alone:
+                _wipe(arena, manifest)
     return 0
+
+
+async def _served_kernel(supervisor: SupervisorLink) -> int:
+    """To the end of the connection, or until fs should be replaced, if there is anybody to do it; the exit code."""
+    while await loop.serve():
+        if not supervisor.alone:
+            log.info("to be replaced", restarts=loop.MAX_RESTARTS)
+            return 0
+    log.warning("the connection to the kernel has ended")
+    return EXIT_UNMOUNTED
 
 
 def _open_session(start: FsStart, operations: Operations, ready: trio.Event) -> None:
@@ -93,29 +106,37 @@ def _open_session(start: FsStart, operations: Operations, ready: trio.Event) -> 
     ignores). The recipe is measured: no patch of pyfuse3 or libfuse.
     """
     initialised = False
+    pipe, writing = os.pipe2(os.O_CLOEXEC)
+    os.write(writing, bytes.fromhex(start.init))
+    os.close(writing)
 
     def put_device_in_place() -> None:
         nonlocal initialised
-        os.dup2(start.fuse_fd, start.init_fd, inheritable=False)
-        os.close(start.fuse_fd)
+        os.dup2(start.fuse_fd, pipe, inheritable=False)
+        if start.standby:
+            fuse.resend(pipe)  # a supervisor that has just died has not done it
         initialised = True
 
     operations.initialised = put_device_in_place
     readiness = loop.Readiness(start.spin_us / 1e6, initialised=lambda: initialised, ready=ready.set)
     loop.install(readiness)
-    os.set_inheritable(start.init_fd, False)
-    pyfuse3.init(operations, f"/dev/fd/{start.init_fd}", {"default_permissions"})
+    pyfuse3.init(operations, f"/dev/fd/{pipe}", {"default_permissions"})
 
 
-async def _serve_supervisor(
+async def _serve_supervisors(
     supervisor: SupervisorLink,
-    wired: Callable[[socket.socket, int], None],
-    arena: Arena,
-    manifest: Manifest,
+    wired: Wired,
+    given: Callable[[], Awaitable[socket.socket | None]],
     scope: trio.CancelScope,
 ) -> None:
-    if not await supervisor.run(wired=wired):
-        await _orphaned(arena, manifest)
+    """One after the other, until one says stop or none comes any more."""
+    while not await supervisor.run(wired=wired):
+        log.warning("the supervisor is gone", seconds=ORPHAN_SECONDS)
+        end = await given()
+        if end is None:
+            log.warning("no supervisor came")
+            break
+        supervisor.goes_on(end)
     scope.cancel()
 
 
@@ -127,17 +148,20 @@ async def _settle(trees: Trees, supervisor: SupervisorLink, ready: trio.Event) -
     await trees.end_drains()
 
 
-async def _serve_control(link: ControlLink, ready: trio.Event) -> None:
-    await ready.wait()
-    await link.run()
+def _controls(trees: Trees, ready: trio.Event, nursery: trio.Nursery) -> Wired:
+    """One control at a time: the words of the last one are read to their end before those of the next."""
+    turn = trio.Lock()
+
+    async def serve(link: ControlLink) -> None:
+        await ready.wait()
+        async with turn:
+            await link.run()
+
+    return lambda end, mailbox: nursery.start_soon(serve, ControlLink(end, mailbox, trees))
 
 
-async def _orphaned(arena: Arena, manifest: Manifest) -> None:
-    """The supervisor is gone: serve on for a while, then leave nothing behind."""
-    log.warning("the supervisor is gone", seconds=ORPHAN_SECONDS)
-    try:
-        await trio.sleep(ORPHAN_SECONDS)
-    finally:  # or the connection was aborted meanwhile, by a daemon that was started anew
-        for slot in tuple(manifest.slots.values()):
-            arena.wipe(slot.first_page, slot.size)
-    log.warning("wiped: no supervisor came")
+def _wipe(arena: Arena, manifest: Manifest) -> None:
+    """What the supervisor would do, if there were one."""
+    for slot in tuple(manifest.slots.values()):
+        arena.wipe(slot.first_page, slot.size)
+    log.warning("wiped")

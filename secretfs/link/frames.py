@@ -4,10 +4,12 @@ A packet is ``code (1 byte) || fixed fields (little endian) || the last field's 
 IDs travel as 25 ASCII bytes. The table ``_LAYOUTS`` is the whole format: nothing else packs or parses.
 
 ===================  =====================================================================================
-supervisor → fs      Ping, Wire (+ socket, mailbox), Grown, Stop
-fs → supervisor      Pong, Ready, Grow
-supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Stop
-control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers
+supervisor → fs      Ping, Wire (+ socket, mailbox), Grown, Stop; to a standby: Go (+ pidfd of the one before, or none)
+fs → supervisor      Pong, Ready, Grow, Loaded
+fs → next supervisor Handover (+ socket, device, arena, listeners of API, attach and handover)
+supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Repaired,
+                     Stop
+control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers, AskRepair
 control → fs         TreeBegin, TreeEntry…, TreeEnd, Drop, SyncBegin, SyncEnd, Fill, NoFill
 fs → control         Need, Done
 ===================  =====================================================================================
@@ -228,10 +230,51 @@ class Done:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A standby has everything in memory that it will ever need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Serve. With the pidfd of a predecessor: when that one is dead, or Go comes again, without one."""
+
+    usable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What fs gives to a supervisor that takes the place of one that is gone; six descriptors travel with it.
+
+    ``usable``: bytes of the arena that may hold plaintext, to be locked again. ``parts``: the mount's device number and
+    the recorded INIT, both as text, with a blank between them.
+    """
+
+    arena_bytes: int
+    usable: int
+    parts: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskRepair:
+    """Every mount of a tree whose connection has ended is to be replaced, in all mount namespaces."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """Answer to AskRepair: how many mounts were replaced, and how many could not be."""
+
+    ask: int
+    replaced: int
+    failed: int
+
+
 Frame: TypeAlias = (
     Ping | Pong | Ready | Wire | Stop | Stopped | Grow | Grown | Identity | AskTreeFd | TreeFd | AskNamespaces
     | Namespaces | AskMembers | Members | TreeBegin | TreeEntry | TreeEnd | Drop | SyncBegin | SyncEnd | Need | Fill
-    | NoFill | Done
+    | NoFill | Done | Loaded | Go | Handover | AskRepair | Repaired
 )  # fmt: skip
 FrameT = TypeVar("FrameT", bound=Frame)
 
@@ -274,6 +317,11 @@ _LAYOUTS: Final[dict[type[Frame], _Layout]] = {
     Fill: _layout(24, "QII"),
     NoFill: _layout(25, "Q"),
     Done: _layout(26, "QI"),
+    Loaded: _layout(40, ""),
+    Go: _layout(41, "Q"),
+    Handover: _layout(42, "QQ", tail=True),
+    AskRepair: _layout(43, "Q"),
+    Repaired: _layout(44, "QII"),
 }
 _TYPES: Final[dict[int, type[Frame]]] = {layout.code: kind for kind, layout in _LAYOUTS.items()}
 

@@ -3,7 +3,7 @@
 The descriptors are inherited. No secret and no key is among the arguments: they can be read by everybody.
 """
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import MISSING, astuple, dataclass, fields
 from typing import Self
 
 from secretfs.errors import LinkError
@@ -18,27 +18,42 @@ class _Arguments:
 
     @classmethod
     def parse(cls, words: list[str]) -> Self:
-        """The arguments of ``words``. Raises LinkError for any other number of them, or a word that is no number."""
-        kinds = [field.type for field in fields(cls)]  # type: ignore[arg-type]
+        """The arguments of ``words``. Words of an older secretfs lack the newest fields: those have defaults.
+
+        Raises LinkError for any other number of them, or a word that is no number.
+        """
+        wanted = fields(cls)  # type: ignore[arg-type]
+        least = sum(field.default is MISSING for field in wanted)
+        if not least <= len(words) <= len(wanted):
+            raise LinkError(f"{cls.__name__} cannot be read from {len(words)} arguments")
         try:
-            return cls(*[int(word) if kind is int else word for kind, word in zip(kinds, words, strict=True)])
+            kinds = [field.type for field in wanted]
+            return cls(*[int(word) if kind is int else word for kind, word in zip(kinds, words, strict=False)])
         except ValueError as exc:
             raise LinkError(f"{cls.__name__} cannot be read from {len(words)} arguments: {exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)
 class FsStart(_Arguments):
-    """For fs. ``usable_bytes``: how much of the arena is locked; ``init_fd``: a pipe with the recorded INIT."""
+    """For fs. ``usable_bytes``: how much of the arena is locked; ``init``: the recorded INIT in hexadecimal.
+
+    The listening sockets are for the next supervisor only. A standby (1) loads everything and serves when it is told.
+    """
 
     supervisor_fd: int
     fuse_fd: int
-    init_fd: int
     arena_fd: int
+    api_fd: int
+    attach_fd: int
+    handover_fd: int
     arena_bytes: int
     usable_bytes: int
+    device: str
     uid: int
     gid: int
     spin_us: int
+    standby: int
+    init: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ class ControlStart(_Arguments):
 
 @dataclass(frozen=True, slots=True)
 class SupervisorStart(_Arguments):
-    """For the supervisor: what ``secretfs daemon`` was told, checked."""
+    """For the supervisor: what ``secretfs daemon`` was told, checked. An older one's words must do: see ``parse``."""
 
     state_dir: str
     runtime_dir: str
@@ -64,3 +79,4 @@ class SupervisorStart(_Arguments):
     root_key: str
     arena_bytes: int
     spin_us: int
+    takeover: int = 0

@@ -9,6 +9,7 @@ started.
 import ctypes
 import errno
 import os
+import select
 from collections.abc import Sequence
 
 from secretfs.linux.libc import LIBC, checked
@@ -130,6 +131,13 @@ def pid_of(pidfd: int) -> int:
         if key == b"Pid":
             return _living(int(value), pidfd)
     raise OSError(errno.EBADF, "not a pidfd", f"fd {pidfd}")
+
+
+def ended(pidfd: int, seconds: float | None = 0.0) -> bool:
+    """Whether the process ends within that time (None: however long it takes), see pidfd_open(2)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def _living(pid: int, pidfd: int) -> int:

@@ -9,6 +9,12 @@ control, and does for control, in a few fixed verbs, what needs root. It has no 
 ``arena``       the memfd: made, locked, wiped
 ``child``       one process: started, watched, killed
 ``broker``      the verbs, in threads
+``members``     which processes a task is made of
+``repair``      living trees in the place of dead ones; a program of its own
+``holdings``    all that outlives a child: made, or taken over
+``handover``    from an fs whose supervisor is gone
+``takeover``    from a supervisor that lives
+``upgrade``     to the version that is installed now, in place
 ``main``        the loop
 ==============  ==================================================================================================
 """

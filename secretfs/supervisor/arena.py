@@ -1,7 +1,9 @@
-"""The arena's memfd: made here, locked here (fs has no capability for it), wiped here when nobody serves any more."""
+"""The arena's memfd: made or adopted here, locked here (fs has no capability for it), wiped here when nobody serves any
+more.
+"""
 
 import os
-from typing import Final
+from typing import Final, Self
 
 from secretfs.errors import SetupError
 from secretfs.link.layout import GROW_BYTES, MAILBOX_BYTES, PAGE, ArenaLayout
@@ -13,20 +15,26 @@ _ZEROS: Final = bytes(1 << 20)
 class ArenaMemory:
     """The memfd and the lock on its data. ``usable`` bytes of data are in memory for good."""
 
-    def __init__(self, data_bytes: int) -> None:
-        """Raises SetupError if not even the first step can be locked."""
+    def __init__(self, fd: int, data_bytes: int, usable: int) -> None:
+        """Lock again what another supervisor had locked: its lock ended with it. Raises SetupError."""
         self.layout = ArenaLayout(data_bytes)
-        self.fd = memory.memfd("secretfs-arena", self.layout.total)
-        self._memory = memory.mapped(self.fd, self.layout.total)
+        self.fd = fd
+        self._memory = memory.mapped(fd, self.layout.total)
         memory.keep_out_of_dumps(self._memory)
         memory.keep_out_of_forks(self._memory)
         self.usable = 0
-        error = self.grow(min(GROW_BYTES, data_bytes))
+        error = self.grow(usable)
         if error:
             raise SetupError(
                 f"the arena cannot be locked in memory: {os.strerror(error)}: "
                 "CAP_IPC_LOCK or a higher ulimit -l is needed"
             )
+
+    @classmethod
+    def made(cls, data_bytes: int) -> Self:
+        """A new one. Raises SetupError if not even the first step can be locked."""
+        fd = memory.memfd("secretfs-arena", ArenaLayout(data_bytes).total)
+        return cls(fd, data_bytes, min(GROW_BYTES, data_bytes))
 
     def grow(self, wanted: int) -> int:
         """Lock as far as ``wanted`` bytes of data; 0, or the errno of a refusal, with what was usable still usable."""

@@ -11,6 +11,8 @@ import queue
 import re
 import select
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -20,12 +22,14 @@ from secretfs.link.frames import Frame
 from secretfs.linux import namespaces, process, seqpacket
 from secretfs.linux.mount import open_tree
 from secretfs.supervisor import log
+from secretfs.supervisor.child import clean_environment
 from secretfs.supervisor.members import Look, unless_gone
 
 _AREAS: Final = ("secrets", "configs")
 _TASK: Final = re.compile(r"[0-9a-z]{25}")
 _THREADS: Final = 8
 _SEND_SECONDS: Final = 2.0
+REPAIR_SECONDS: Final = 8.0
 _KINDS: Final = ("user", "pid", "mnt")
 
 
@@ -35,6 +39,7 @@ class Broker:
     def __init__(self, mountpoint: str) -> None:
         self._mountpoint = mountpoint
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="broker")
+        self._repairing = threading.Lock()
         self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
         threading.Thread(target=self._scan_for_ever, name="broker-scan", daemon=True).start()
 
@@ -45,6 +50,8 @@ class Broker:
                 self._threads.submit(self._tree_fd, end, frame)
             case frames.AskNamespaces(), [pidfd]:
                 self._threads.submit(self._namespaces, end, frame, pidfd)
+            case frames.AskRepair(), []:
+                self._threads.submit(self._repair, end, frame)
             case frames.AskMembers(), []:
                 self._scans.put((end, frame))
             case _:
@@ -77,6 +84,12 @@ class Broker:
         finally:
             os.close(pidfd)
 
+    def _repair(self, end: socket.socket, ask: frames.AskRepair) -> None:
+        """One at a time: two would put two mounts in the place of one."""
+        with self._repairing:
+            replaced, failed = _repaired(self._mountpoint)
+        _reply(end, frames.Repaired(ask.ask, replaced, failed))
+
     def _scan_for_ever(self) -> None:
         """One look at /proc answers all who asked before it began."""
         while True:
@@ -85,7 +98,7 @@ class Broker:
                 while True:
                     asks.append(self._scans.get_nowait())
             try:
-                look = Look(self._mountpoint)
+                look = Look()
                 for end, ask in asks:
                     _send_members(end, ask, look)
             except OSError as failure:  # no answer: "nobody is there" would end a task
@@ -95,6 +108,27 @@ class Broker:
 def own_identity() -> frames.Identity:
     """The daemon's own namespaces."""
     return frames.Identity(*[namespaces.ns_inode("self", kind) for kind in _KINDS])
+
+
+def _repaired(mountpoint: str) -> tuple[int, int]:
+    """What supervisor/repair.py says: mounts replaced, mounts not; one that failed altogether is one not."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "secretfs.supervisor.repair", mountpoint],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=clean_environment(os.environ),
+            cwd="/",
+            timeout=REPAIR_SECONDS,
+            check=True,
+        )
+        replaced, failed = map(int, done.stdout.split())
+    except (OSError, subprocess.SubprocessError, ValueError) as failure:
+        log.error("repair failed", error=str(failure))
+        return 0, 1
+    if replaced or failed:
+        log.info("repaired", mounts=replaced, failed=failed)
+    return replaced, failed
 
 
 def _send_members(end: socket.socket, ask: frames.AskMembers, look: Look) -> None:

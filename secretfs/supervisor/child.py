@@ -1,4 +1,4 @@
-"""One process that the supervisor starts and watches: fs or control.
+"""One process that the supervisor starts, or adopts, and watches: fs or control.
 
 A death is: a leader that is gone or in state Z, a stopped process, or an event loop that has not turned for
 ``HUNG_SECONDS``. waitpid and pidfds alone would miss the first: an fs that is killed inside a notification leaves a
@@ -8,11 +8,12 @@ thread in state D until its successor answers, and is only reaped then.
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from secretfs.errors import LinkError
 from secretfs.link import frames
@@ -25,6 +26,7 @@ HUNG_SECONDS: Final = 5.0  # an answer this late is none: a busy machine is slow
 START_SECONDS: Final = 40.0  # until its first answer: the program of an exec: root key may take 30
 LAST_THREADS_SECONDS: Final = 0.05
 GONE: Final = "gone"
+UNKNOWN: Final = 256  # no exit code
 _DEAD: Final = "ZX"
 _STOPPED: Final = "Tt"
 
@@ -37,36 +39,57 @@ _HYGIENE: Final = {
 _PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "TZ", "CREDENTIALS_DIRECTORY")
 
 
-class Child:
-    """A started process and the socket to it."""
+class _Process(Protocol):
+    """As subprocess.Popen has them."""
 
-    def __init__(self, module: str, words: Sequence[str], fds: Sequence[int]) -> None:
-        """Start ``python -m module FD WORDS…``; FD is the child's end of ``end``, ``fds`` are inherited."""
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+class Child:
+    """A process and the socket to it."""
+
+    def __init__(self, module: str, end: socket.socket, pid: int, pidfd: int, running: _Process) -> None:
+        """For one that runs; ``end`` and ``pidfd`` are this object's from here on."""
         self.module = module
-        self.end, theirs = seqpacket.pair()
-        with theirs:
-            command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *words]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *fds],
-                env=_environment(os.environ),
-                start_new_session=True,  # Ctrl-C is for the supervisor, which ends the others in order
-                cwd="/",
-            )
-        self.pid = self._process.pid
-        try:
-            self.pidfd = os.pidfd_open(self.pid)
-        except OSError:  # one that cannot be watched must not run beside its successor
-            self._process.kill()
-            self.end.close()
-            raise
-        self.started = time.monotonic()
+        self.end = end
+        self.pidfd = pidfd
+        self.pid = pid
+        self._process = running
         self.ready = False
         self._beat = 0
         self._asked: float | None = None  # when, if it still owes an answer
         self._last_asked = 0.0
+
+    @classmethod
+    def started(cls, module: str, words: Sequence[str], fds: Sequence[int]) -> "Child":
+        """Start ``python -m module FD WORDS…``; FD is the child's end of ``end``, ``fds`` are inherited."""
+        end, theirs = seqpacket.pair()
+        with theirs:
+            command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *words]
+            running = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), *fds],
+                env=clean_environment(os.environ),
+                start_new_session=True,  # Ctrl-C is for the supervisor, which ends the others in order
+                cwd="/",
+            )
+        try:
+            return cls(module, end, running.pid, os.pidfd_open(running.pid), running)
+        except OSError:  # one that cannot be watched must not run beside its successor
+            running.kill()
+            end.close()
+            raise
+
+    @classmethod
+    def adopted(cls, module: str, end: socket.socket, pidfd: int) -> "Child":
+        """Take one that another supervisor had started. Raises ProcessLookupError."""
+        return cls(module, end, process.pid_of(pidfd), pidfd, Stray(os.dup(pidfd)))
 
     def beat(self) -> None:
         """Ask whether the event loop turns, unless it was just asked, or still owes an answer.
@@ -132,6 +155,12 @@ class Child:
                 os.close(fd)
             return None
 
+    def end_now(self) -> bool:
+        """SIGKILL; whether it is gone at once. One with a thread in state D is not, and does nothing any more."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        return self.wait(LAST_THREADS_SECONDS)
+
     def kill(self) -> None:
         """SIGKILL, and no more words. It is reaped later, by ``exit_code``."""
         with contextlib.suppress(ProcessLookupError):
@@ -148,5 +177,53 @@ class Child:
         return True
 
 
-def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+class Stray:
+    """A process that this program did not start. Reaped if it is a child even so: exec keeps them."""
+
+    def __init__(self, pidfd: int) -> None:
+        self.returncode: int | None = None
+        self._pidfd = pidfd
+
+    def poll(self) -> int | None:
+        """Its exit code, UNKNOWN if that is told to another process; None while it lives."""
+        if self.returncode is None and process.ended(self._pidfd, 0):
+            self.returncode = self._reaped()
+            os.close(self._pidfd)
+        return self.returncode
+
+    def exit_code(self) -> int | None:
+        """As poll; by the name that Child has for it."""
+        return self.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As poll, but wait for it. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            process.ended(self._pidfd, timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired("", timeout or 0.0)
+        return code
+
+    def _reaped(self) -> int:
+        try:
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return UNKNOWN
+        if result is None:
+            return UNKNOWN
+        return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+
+
+def strays(*, besides: int) -> list[Stray]:
+    """Children that the program before exec has left, but for one, see proc_pid_task(5): they are to be reaped."""
+    found: list[Stray] = []
+    with contextlib.suppress(OSError), open("/proc/thread-self/children", encoding="ascii") as file:
+        for pid in {int(word) for word in file.read().split()} - {besides}:
+            with contextlib.suppress(ProcessLookupError):
+                found.append(Stray(os.pidfd_open(pid)))
+    return found
+
+
+def clean_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """What a process of secretfs gets of ours."""
     return {**{name: ours[name] for name in _PASSED_ON if name in ours}, **_HYGIENE}

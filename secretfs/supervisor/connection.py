@@ -1,18 +1,21 @@
 """The mount and the device behind it. Both outlive every fs: INIT is read once, recorded, and given to each.
 
-The kernel sends INIT once per connection. Each fs gets a copy of it in a pipe, and puts the device in the pipe's place
-while libfuse handles it (fs/main.py). After a death RESEND makes the kernel send again what the dead fs had not
-answered.
+The kernel sends INIT once per connection. Each fs gets a copy of it, and puts the device in the copy's place while
+libfuse handles it (fs/main.py). After a death RESEND makes the kernel send again what the dead fs had not answered.
+
+A second, detached mount of the same connection is kept: should somebody take the one at the mountpoint away, it is put
+there again, and no task notices.
 """
 
 import contextlib
 import os
 import select
-import struct
-from typing import Final
+from typing import Final, Self
 
 from secretfs.errors import SetupError
+from secretfs.linux import fuse, mountinfo
 from secretfs.linux.mount import (
+    AT_FDCWD,
     MNT_DETACH,
     MNT_FORCE,
     MS_NODEV,
@@ -20,6 +23,8 @@ from secretfs.linux.mount import (
     MS_NOSUID,
     MS_RDONLY,
     mount,
+    move_mount,
+    open_tree,
     umount2,
 )  # fmt: skip
 from secretfs.supervisor.setup import FSTYPE, SOURCE
@@ -28,37 +33,58 @@ DEVICE: Final = "/dev/fuse"
 _FLAGS: Final = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
 _INIT_MILLISECONDS: Final = 5000
 _MAX_INIT_BYTES: Final = 1 << 17  # FUSE_MIN_READ_BUFFER is 8192; libfuse reads with 1 MiB
-_RESEND: Final = struct.pack("<IiQ", 16, 7, 0)  # fuse_out_header: length, FUSE_NOTIFY_RESEND, unique 0 (Linux 6.9)
+_CHANGED: Final = select.POLLPRI  # of a mount table, see proc_pid_mounts(5)
 
 
 class Connection:
     """One mount of secretfs. ``fd`` is the device; the mount is usable once an fs has answered INIT."""
 
-    def __init__(self, mountpoint: str) -> None:
-        """Mount. Raises SetupError."""
+    def __init__(self, mountpoint: str, fd: int, init: bytes) -> None:
+        """For a mount that is there. Raises OSError."""
         self.mountpoint = mountpoint
-        self.fd = _opened_device()
-        try:
-            _mount(self.fd, mountpoint)
-        except SetupError:
-            os.close(self.fd)
-            raise
-        try:
-            self._init = _init_of(self.fd)
-        except (OSError, SetupError):
-            self.end()
-            raise
+        self.fd = fd
+        self.init = init
+        self.device = _device_at(mountpoint)
+        self._spare = open_tree(mountpoint)
+        self._table = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
+        self._changes = select.poll()
+        self._changes.register(self._table, _CHANGED)
 
-    def init_pipe(self) -> int:
-        """The reading end of a pipe that holds the recorded INIT; the caller closes it."""
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        os.write(writing, self._init)
-        os.close(writing)
-        return reading
+    @classmethod
+    def made(cls, mountpoint: str) -> Self:
+        """Mount. Raises SetupError."""
+        fd = _opened_device()
+        try:
+            _mount(fd, mountpoint)
+        except SetupError:
+            os.close(fd)
+            raise
+        try:
+            return cls(mountpoint, fd, _init_of(fd))
+        except (OSError, SetupError) as exc:
+            _abort(mountpoint)
+            os.close(fd)
+            if isinstance(exc, SetupError):
+                raise
+            raise SetupError(f"the mount on {mountpoint!r} cannot be used: {exc}") from exc
 
     def resend(self) -> None:
         """Let the kernel send again what was not answered. Raises OSError EINVAL before Linux 6.9."""
-        os.write(self.fd, _RESEND)
+        fuse.resend(self.fd)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was aborted, by whomever: no fs can serve on it any more."""
+        return fuse.ended(self.fd)
+
+    def kept(self) -> bool:
+        """Put the mount where it belongs, if somebody has taken it away; whether that was so. Raises OSError."""
+        if not self._changes.poll(0) or self._in_place():
+            return False
+        move_mount(self._spare, "", AT_FDCWD, self.mountpoint)
+        os.close(self._spare)
+        self._spare = open_tree(self.mountpoint)
+        return True
 
     def end(self) -> None:
         """Abort: every request fails with ENOTCONN from here, in every namespace; then take the mount away.
@@ -67,11 +93,25 @@ class Connection:
         """
         if self.fd < 0:
             return
-        for flags in (MNT_FORCE, MNT_DETACH):
-            with contextlib.suppress(OSError):  # MNT_FORCE aborts the connection even where it says EBUSY
-                umount2(self.mountpoint, flags)
+        for fd in (self._spare, self._table):
+            os.close(fd)
+        _abort(self.mountpoint)
         os.close(self.fd)
         self.fd = -1
+
+    def _in_place(self) -> bool:
+        return self.ended or _device_at(self.mountpoint) == self.device
+
+
+def _device_at(mountpoint: str) -> str:
+    found = mountinfo.mount_at(mountpoint)
+    return found.device if found else ""
+
+
+def _abort(mountpoint: str) -> None:
+    for flags in (MNT_FORCE, MNT_DETACH):
+        with contextlib.suppress(OSError):  # MNT_FORCE aborts the connection even where it says EBUSY
+            umount2(mountpoint, flags)
 
 
 def _opened_device() -> int:

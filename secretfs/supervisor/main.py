@@ -14,17 +14,19 @@ import sys
 import time
 from typing import Final
 
-from secretfs.errors import SetupError
+from secretfs.errors import LinkError, SetupError
 from secretfs.link import frames
 from secretfs.link.frames import Frame
-from secretfs.link.spawn import ControlStart, FsStart, SupervisorStart
+from secretfs.link.spawn import SupervisorStart
 from secretfs.linux import process, seqpacket
 from secretfs.linux.terminal import one_line
-from secretfs.supervisor import log, setup
-from secretfs.supervisor.arena import ArenaMemory, Mailbox
+from secretfs.supervisor import log, setup, systemd
+from secretfs.supervisor.arena import Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
-from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child
+from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child, Stray, strays
 from secretfs.supervisor.connection import Connection
+from secretfs.supervisor.holdings import CONTROL, FS, claimed, started_control, started_fs
+from secretfs.supervisor.upgrade import Upgrade, release_signals
 
 GIVE_UP_SECONDS: Final = 30.0  # without an fs that says Ready
 STOP_CONTROL_SECONDS: Final = 3.5  # of the five that SIGTERM may take
@@ -32,49 +34,51 @@ STOP_FS_SECONDS: Final = 0.7
 MAX_DELAY_SECONDS: Final = 1.0
 EXIT_REFUSED: Final = 1
 EXIT_CONFIG: Final = 78  # sysexits.h: control says that no restart will help; it has said why
-EXIT_UNMOUNTED: Final = 3  # fs/main.py
-_FS: Final = "secretfs.fs"
-_CONTROL: Final = "secretfs.control"
+REPLACED: Final = "replaced"
 
 
 class Supervisor:
-    """What outlives fs and control, and the two."""
+    """The two children, and what outlives them."""
 
     def __init__(self, start: SupervisorStart) -> None:
-        """Claim directories, mount, listen. Raises SetupError."""
+        """Claim directories, mount, listen; or adopt the fs that was left. Raises SetupError."""
         self._start = start
         self._ids = (setup.fs_ids(), setup.control_ids())
-        self._claim()
-        self._arena = ArenaMemory(start.arena_bytes)
-        gid = setup.api_gid()
-        self._sockets = (
-            setup.listener(f"{start.runtime_dir}/api.sock", socket.SOCK_STREAM, mode=0o660, gid=gid),
-            setup.listener(f"{start.runtime_dir}/attach.sock", socket.SOCK_SEQPACKET, mode=0o600),
-        )
-        self._connection = Connection(start.mountpoint)  # last: whatever else is refused leaves no mount behind
+        self._held = claimed(start, self._ids[1])
         self._broker = Broker(start.mountpoint)
         self._mailbox: Mailbox | None = None
         self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}
-        self._dead: list[Child] = []
+        self._successor: Child | None = None  # a standby that is to take the place of fs
+        adopted = self._held.fs
+        self._dead: list[Child | Stray] = [*strays(besides=adopted.pid if adopted else 0)]
         self._restart_at: dict[str, float] = {}
-        self._failures = {_FS: 0, _CONTROL: 0}
+        self._failures = {FS: 0, CONTROL: 0}
         self._began = self._last_ready = time.monotonic()
-        self._initialised = False  # the kernel has had an answer to INIT on this connection
+        self._initialised = adopted is not None  # the kernel has had an answer to INIT on this connection
+        self._adopted = adopted is not None
         self._announced = False
+        self._upgrade = Upgrade(start)
         self._stopping: float | None = None
         self._exit_code: int | None = None
 
     def run(self) -> int:
         """Until SIGTERM, SIGINT, or the end of hope. Returns the exit code."""
         self._listen_to_signals()
-        self._start_child(_FS)
-        self._start_child(_CONTROL)
+        if self._held.fs:
+            self._listen_to(self._held.fs)
+            self._enter(self._held.fs)
+        else:
+            self._start_child(FS)
+        self._start_child(CONTROL)
         while self._exit_code is None:
             for key, _ in self._selector.select(BEAT_SECONDS):
                 key.data()
             self._tend()
-        self._end()
+        if self._adopted and not self._announced and self._stopping is None:
+            self._leave()
+        else:
+            self._end()
         return self._exit_code
 
     def stop(self) -> None:
@@ -82,21 +86,11 @@ class Supervisor:
         if self._stopping is None:
             self._stopping = time.monotonic()
             log.info("stopping")
-            _sd_notify("STOPPING=1")
-            if _CONTROL in self._children:
-                self._children[_CONTROL].send(frames.Stop())
+            systemd.notify("STOPPING=1")
+            if CONTROL in self._children:
+                self._children[CONTROL].send(frames.Stop())
             else:
                 self._exit_code = 0
-
-    # -- what it stands on -------------------------------------------------------------------------------------------
-
-    def _claim(self) -> None:
-        start, control = self._start, self._ids[1]
-        setup.made_directory(start.runtime_dir, "the runtime directory", mode=0o755, owners=(0,))
-        setup.made_directory(start.state_dir, "the state directory", mode=0o700, owners=(0, control.uid))
-        self._locks = (setup.locked(start.runtime_dir), setup.locked(start.state_dir))
-        setup.give_state(start.state_dir, control)
-        setup.clear_mountpoint(start.mountpoint)
 
     def _listen_to_signals(self) -> None:
         reading, writing = socket.socketpair()
@@ -106,44 +100,37 @@ class Supervisor:
         signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
-        for number in (signal.SIGCHLD, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGHUP, lambda *_: self._upgrade.want())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(reading, selectors.EVENT_READ, lambda: _drain(reading))
+        release_signals()
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
     def _start_child(self, module: str) -> None:
         self._restart_at.pop(module, None)
         try:
-            child = self._started_fs() if module == _FS else self._started_control()
+            child = self._started_fs() if module == FS else started_control(self._held, self._ids[1], self._start)
         except OSError as refusal:
             log.error("start failed", module=module, error=str(refusal))
             self._restart_later(module)
             return
-        self._children[module] = child
+        self._listen_to(child)
+        self._enter(child)
+
+    def _listen_to(self, child: Child) -> None:
         self._selector.register(child.end, selectors.EVENT_READ, lambda: self._hear(child))
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: None)
-        if module == _CONTROL:
+
+    def _enter(self, child: Child) -> None:
+        """It is the one of its kind from here on."""
+        self._children[child.module] = child
+        if child.module == CONTROL:
             child.send(own_identity())
         self._wire()
 
-    def _started_fs(self) -> Child:
-        arena, ids = self._arena, self._ids[0]
-        init = self._connection.init_pipe()
-        try:
-            fds = (self._connection.fd, init, arena.fd)
-            words = FsStart(
-                0, *fds, arena.layout.data_bytes, arena.usable, ids.uid, ids.gid, self._start.spin_us
-            ).words()
-            return Child(_FS, words[1:], fds)
-        finally:
-            os.close(init)
-
-    def _started_control(self) -> Child:
-        ids, start = self._ids[1], self._start
-        api, attach = (end.fileno() for end in self._sockets)
-        words = ControlStart(0, api, attach, ids.uid, ids.gid, start.state_dir, start.root_key).words()
-        return Child(_CONTROL, words[1:], (api, attach))
+    def _started_fs(self, *, standby: bool = False) -> Child:
+        return started_fs(self._held, self._ids[0], spin_us=self._start.spin_us, standby=standby)
 
     def _wire(self) -> None:
         """A fresh socket and a fresh mailbox between fs and control, whichever of the two is new."""
@@ -168,7 +155,7 @@ class Supervisor:
         if received is None:
             return
         frame, fds = received
-        if child.module != _CONTROL or not self._broker.serve(child.end, frame, fds):
+        if child.module != CONTROL or not self._broker.serve(child.end, frame, fds):
             for fd in fds:
                 os.close(fd)
             self._obey(child, frame)
@@ -180,10 +167,12 @@ class Supervisor:
                 child.answered(beat)
             case frames.Ready():
                 self._is_ready(child)
-            case frames.Grow(wanted) if child.module == _FS:
-                error = self._arena.grow(wanted)
-                child.send(frames.Grown(self._arena.usable, error))
-            case frames.Stopped() if child.module == _CONTROL:
+            case frames.Grow(wanted) if child.module == FS:
+                error = self._held.arena.grow(wanted)
+                child.send(frames.Grown(self._held.arena.usable, error))
+            case frames.Loaded() if child is self._successor:
+                self._replace_fs(child)
+            case frames.Stopped() if child.module == CONTROL:
                 self._exit_code = 0
             case _:
                 log.error("unexpected frame", module=child.module, frame=type(frame).__name__)
@@ -191,15 +180,20 @@ class Supervisor:
     def _is_ready(self, child: Child) -> None:
         child.ready = True
         self._failures[child.module] = 0
-        if child.module == _FS:
+        if child.module == FS:
             self._initialised = True
             self._last_ready = time.monotonic()
         log.info("child ready", module=child.module, pid=child.pid)
         if not self._announced and all(other.ready for other in self._children.values()) and len(self._children) == 2:
-            self._announced = True
-            start = self._start
-            log.info("ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
-            _sd_notify("READY=1")
+            self._announce()
+
+    def _announce(self) -> None:
+        self._announced = True
+        start = self._start
+        log.info("ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
+        systemd.notify(*([f"MAINPID={os.getpid()}"] if start.takeover else []), "READY=1")
+        if self._adopted and start.takeover:
+            self._start_successor()
 
     # -- tending -----------------------------------------------------------------------------------------------------
 
@@ -215,10 +209,21 @@ class Supervisor:
         for module, at in list(self._restart_at.items()):
             if now >= at and self._stopping is None:
                 self._start_child(module)
+        self._tend_successor()
+        if self._announced and self._stopping is None and not self._successor:
+            self._upgrade.tend()
+        self._tend_mount()
         self._give_up_or_not(now)
 
+    def _tend_mount(self) -> None:
+        try:
+            if self._held.connection.kept():
+                log.warning("the mount was taken away: it is back", mountpoint=self._start.mountpoint)
+        except OSError as refusal:
+            log.error("the mount was taken away", mountpoint=self._start.mountpoint, error=str(refusal))
+
     def _give_up_or_not(self, now: float) -> None:
-        fs = self._children.get(_FS)
+        fs = self._children.get(FS)
         if fs and fs.ready:
             self._last_ready = now
         if now - self._last_ready > GIVE_UP_SECONDS:
@@ -232,40 +237,50 @@ class Supervisor:
             self._exit_code = 0
 
     def _bury(self, child: Child, cause: str) -> None:
+        code = self._forget(child, cause)
+        del self._children[child.module]
+        if self._stopping is not None and child.module == CONTROL:
+            self._exit_code = 0
+        elif code == EXIT_CONFIG and not self._announced:
+            self._exit_code = EXIT_REFUSED
+        elif child.module == FS:
+            self._succeed_fs()
+        else:
+            self._restart_later(CONTROL)
+
+    def _forget(self, child: Child, cause: str) -> int | None:
         code = child.last_word() if cause == GONE else None
         log.warning("child died", module=child.module, pid=child.pid, cause=cause, code=code)
         self._selector.unregister(child.end)
         self._selector.unregister(child.pidfd)
         child.kill()
-        del self._children[child.module]
         self._dead.append(child)
-        if self._stopping is not None and child.module == _CONTROL:
-            self._exit_code = 0
-        elif code == EXIT_CONFIG and not self._announced:
-            self._exit_code = EXIT_REFUSED
-        elif child.module == _FS:
-            self._succeed_fs(child, code)
-        else:
-            self._restart_later(_CONTROL)
+        return code
 
-    def _succeed_fs(self, child: Child, code: int | None) -> None:
+    def _succeed_fs(self) -> None:
         """RESEND at once, before the dead one is reaped: its own thread may wait for an answer of its successor."""
         try:
-            if not self._initialised or code == EXIT_UNMOUNTED:
+            if not self._initialised or self._held.connection.ended:
                 self._mount_anew()
             else:
-                self._connection.resend()
+                self._held.connection.resend()
         except (OSError, SetupError) as refusal:
             log.error("giving up: no successor of fs can serve", error=str(refusal))
             self._exit_code = EXIT_REFUSED
             return
-        self._restart_later(child.module)
+        if self._successor:
+            self._promote(self._successor)
+        else:
+            self._restart_later(FS)
 
     def _mount_anew(self) -> None:
         """INIT is sent once: if the first fs died before its answer, or the mount was ended outside, start over."""
-        self._connection.end()
+        if self._successor:  # it has another device
+            self._forget(self._successor, "useless")
+            self._successor = None
+        self._held.connection.end()
         self._initialised = False
-        self._connection = Connection(self._start.mountpoint)
+        self._held.connection = Connection.made(self._start.mountpoint)
         log.warning("mounted anew", mountpoint=self._start.mountpoint)
 
     def _restart_later(self, module: str) -> None:
@@ -277,23 +292,69 @@ class Supervisor:
         if not delay and self._stopping is None:
             self._start_child(module)
 
+    # -- upgrading ---------------------------------------------------------------------------------------------------
+
+    def _start_successor(self) -> None:
+        """An fs of this version, which gets everything ready beside the one that serves."""
+        try:
+            self._successor = self._started_fs(standby=True)
+        except OSError as refusal:
+            log.error("fs is not replaced", error=str(refusal))
+            return
+        self._listen_to(self._successor)
+
+    def _tend_successor(self) -> None:
+        standby = self._successor
+        if standby is None:
+            return
+        cause = standby.dead()
+        if cause:
+            self._forget(standby, cause)
+            self._successor = None
+            log.error("fs is not replaced: the new one has died; the old one goes on")
+        else:
+            standby.beat()
+
+    def _replace_fs(self, standby: Child) -> None:
+        """The one that serves dies here, as it may at any moment. Until it is dead nobody else reads the device."""
+        fs = self._children.get(FS)
+        if fs is None or standby is not self._successor:
+            return
+        standby.send(frames.Go(self._held.arena.usable), [fs.pidfd])
+        fs.end_now()
+        self._bury(fs, REPLACED)
+
+    def _promote(self, standby: Child) -> None:
+        self._successor = None
+        standby.send(frames.Go(self._held.arena.usable))
+        self._enter(standby)
+
     # -- ending ------------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """An fs was adopted, and this start is of no use. fs serves on, and waits for a better one."""
+        log.error("not ready: fs serves on for a while, and waits for another start")
+        control = self._children.get(CONTROL)
+        if control:
+            control.kill()
+        if self._mailbox:
+            self._mailbox.end()
 
     def _end(self) -> None:
         """Fs ends first, then its memory is wiped, then the mount is aborted wherever it still is."""
+        if self._successor:
+            self._forget(self._successor, "stopping")
         for child in self._children.values():
             child.send(frames.Stop())
         for module, child in self._children.items():
             if not child.wait(STOP_FS_SECONDS):
                 log.warning("killed at the end", module=module)
             child.kill()
-        self._arena.wipe()
+        self._held.arena.wipe()
         if self._mailbox:
             self._mailbox.end()
-        self._connection.end()
-        for name in ("api.sock", "attach.sock"):
-            with contextlib.suppress(OSError):
-                os.unlink(f"{self._start.runtime_dir}/{name}")
+        self._held.connection.end()
+        self._held.sockets.unlink()
         log.info("stopped")
 
 
@@ -309,7 +370,7 @@ def main() -> int:
     try:
         setup.check_root()
         supervisor = Supervisor(SupervisorStart.parse(sys.argv[1:]))
-    except (SetupError, OSError) as refusal:
+    except (SetupError, LinkError, OSError) as refusal:
         sys.stderr.write(f"secretfs: error: {one_line(str(refusal))}\n")
         return EXIT_REFUSED
     return supervisor.run()
@@ -319,12 +380,3 @@ def _drain(end: socket.socket) -> None:
     with contextlib.suppress(BlockingIOError):
         while end.recv(512):
             pass
-
-
-def _sd_notify(state: str) -> None:
-    """sd_notify(3), where systemd asked for it."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end, contextlib.suppress(OSError):
-        end.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)

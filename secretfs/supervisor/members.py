@@ -4,6 +4,8 @@ with all its processes: sandboxes inside a task make namespaces of their own.
 A namespace is asked once, through the mount table of one of its processes. The recorded one is the task's as well when
 no process of it can tell (a chroot hides the mount); its number alone proves nothing: the kernel gives the number of a
 namespace that is gone to the next one that is made. The daemon's own is nobody's: the whole file system is there.
+
+Which connection a tree is of does not matter: after the loss of one, tasks have dead mounts until they are repaired.
 """
 
 import contextlib
@@ -16,8 +18,7 @@ from typing import Final, NamedTuple
 from secretfs.linux.namespaces import ns_inode
 
 # proc_pid_mountinfo(5): id, parent, device, root, mount point, options…, -, type
-_TREE: Final = re.compile(rb"(?m)^\d+ \d+ (\S+) /([0-9a-z]{25})/(?:secrets|configs)(?:/\S*)? .* - fuse\.secretfs ")
-_WHOLE: Final = re.compile(rb"(?m)^\d+ \d+ (\S+) / (\S+) .* - fuse\.secretfs ")
+_TREE: Final = re.compile(rb"(?m)^\d+ \d+ \S+ /([0-9a-z]{25})/(?:secrets|configs)(?:/\S*)? .* - fuse\.secretfs ")
 _ROOT: Final = re.compile(rb"(?m)^\d+ \d+ \S+ \S+ / ")
 # the number is a thread's by now, or there is no mount table left: EINVAL; not of our user namespace: EACCES, EPERM
 _GONE: Final = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.EACCES, errno.EPERM)
@@ -43,8 +44,7 @@ class Home(NamedTuple):
 class Look:
     """One look at /proc. Raises OSError when it cannot be taken: "nobody is there" would end a task."""
 
-    def __init__(self, mountpoint: str) -> None:
-        self._device = _device_of(mountpoint)
+    def __init__(self) -> None:
         self._processes = _by_namespace()
         self._untold: set[int] = set()
         self._namespaces: dict[str, set[int]] = {}
@@ -75,8 +75,7 @@ class Look:
         for directory in directories:
             with unless_gone():
                 table = _mount_table(directory)
-                found = _TREE.findall(table)
-                tasks.update(task.decode() for device, task in found if self._device in (device, None))
+                tasks.update(task.decode() for task in _TREE.findall(table))
                 if _ROOT.search(table):
                     return tasks, True
         return tasks, False
@@ -102,15 +101,6 @@ def _home_of(pid: int) -> Home | None:
             with unless_gone():
                 return Home(ns_inode(f"{pid}/task/{thread}", "mnt"), f"/proc/{pid}/task/{thread}")
     return None
-
-
-def _device_of(mountpoint: str) -> bytes | None:
-    """The device number of our mount, without a look at it, which fs would have to answer; None if it is not found."""
-    parent, name = os.path.split(os.path.abspath(mountpoint))
-    path = os.fsencode(os.path.join(os.path.realpath(parent), name))
-    escaped = re.sub(rb"[ \t\n\\]", lambda char: b"\\%03o" % char[0][0], path)
-    devices = [device for device, point in _WHOLE.findall(_mount_table("/proc/self")) if point == escaped]
-    return devices[-1] if devices else None
 
 
 def _mount_table(directory: str) -> bytes:

@@ -3,30 +3,34 @@
 Fixed uids, free of the ranges of Debian and systemd, unless system users of these names exist.
 """
 
-import errno
+import contextlib
 import fcntl
 import grp
 import os
 import pwd
-import re
+import select
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from secretfs.errors import SetupError
+from secretfs.linux import mountinfo
 from secretfs.linux.mount import MNT_DETACH, MNT_FORCE, umount2
+from secretfs.linux.mountinfo import Mount
+from secretfs.linux.process import process_state
 
 FSTYPE: Final = "fuse"
 SOURCE: Final = "secretfs"
 _FS_USER: Final = ("secretfs-fs", 75301)
 _CONTROL_USER: Final = ("secretfs-control", 75302)
 _API_GROUP: Final = "secretfs"
-_LOCK: Final = "daemon.lock"
+LOCK: Final = "daemon.lock"
 _BACKLOG: Final = 512
-_ESCAPED: Final = re.compile(r"\\([0-7]{3})")  # space, tab, newline and backslash, in mountinfo
+_DEAD_HOLDER_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +81,39 @@ def give_state(path: str, owner: Ids) -> None:
 def locked(directory: str) -> int:
     """A descriptor that holds the directory's lock. Raises SetupError if another daemon does, naming its pid."""
     try:
-        fd = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
         raise SetupError(f"{directory!r} cannot be locked: {exc.strerror}") from exc
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+    if not _flocked(fd):
+        holder = named_holder(fd) or "unknown"
         os.close(fd)
         raise SetupError(
             f"another secretfs daemon (pid {holder}) uses {directory!r}: stop it, or choose other directories "
-            "with --state-dir and --runtime-dir"
-        ) from None
+            "with --state-dir and --runtime-dir; --takeover replaces it"
+        )
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def named_holder(fd: int) -> str:
+    """What the lock file says about who holds it: a pid, unless somebody has written to it."""
+    return os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+
+
+def _flocked(fd: int) -> bool:
+    """Lock it. A holder that is dead may have a child that has not yet reached its exec: that gets a moment."""
+    until = time.monotonic() + _DEAD_HOLDER_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = named_holder(fd)
+            if not holder.isdecimal() or _alive(int(holder)) or time.monotonic() > until:
+                return False
+            select.select([], [], [], _LOOK_SECONDS)
+        else:
+            return True
 
 
 def clear_mountpoint(path: str) -> None:
@@ -135,12 +157,54 @@ def listener(path: str, kind: socket.SocketKind, *, mode: int, gid: int = 0) -> 
     return end
 
 
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The listening sockets. They outlive the supervisor: fs keeps a descriptor of each."""
+
+    api: socket.socket
+    attach: socket.socket
+    handover: socket.socket
+
+    @classmethod
+    def made(cls, directory: str) -> Self:
+        """Raises SetupError."""
+        return cls(
+            listener(f"{directory}/api.sock", socket.SOCK_STREAM, mode=0o660, gid=api_gid()),
+            listener(f"{directory}/attach.sock", socket.SOCK_SEQPACKET, mode=0o600),
+            listener(f"{directory}/handover.sock", socket.SOCK_SEQPACKET, mode=0o600),
+        )
+
+    @classmethod
+    def adopted(cls, api: int, attach: int, handover: int) -> Self:
+        """Those of another supervisor, by their descriptors."""
+        return cls(*(socket.socket(fileno=fd) for fd in (api, attach, handover)))
+
+    @property
+    def fds(self) -> tuple[int, int, int]:
+        """For children: api, attach, handover."""
+        return self.api.fileno(), self.attach.fileno(), self.handover.fileno()
+
+    def unlink(self) -> None:
+        """Nobody can connect any more."""
+        for end in (self.api, self.attach, self.handover):
+            with contextlib.suppress(OSError):
+                os.unlink(end.getsockname())
+
+
 def api_gid() -> int:
     """The group that may use the API: ``secretfs``; without one it is root's alone."""
     try:
         return grp.getgrnam(_API_GROUP).gr_gid
     except KeyError:
         return 0
+
+
+def _alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return process_state(pid) not in "ZX"
+    except ProcessLookupError:
+        return False
 
 
 def _ids(name: str, number: int) -> Ids:
@@ -152,18 +216,14 @@ def _ids(name: str, number: int) -> Ids:
 
 
 def _left_over(path: str) -> bool:
+    """Only the mount table is asked: an fs that is stopped would not answer."""
     try:
-        os.stat(path)
-    except OSError as exc:
-        if exc.errno in (errno.ENOTCONN, errno.ECONNABORTED):
-            return True
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return os.path.realpath(path) in secretfs_mounts(file)
+        found = mountinfo.mount_at(path)
+    except OSError:
+        return False
+    return found is not None and secretfs_mount(found)
 
 
-def secretfs_mounts(mountinfo: Iterable[str]) -> Iterator[str]:
-    """Mountpoints of secretfs, from the lines of proc_pid_mountinfo(5)."""
-    for line in mountinfo:
-        before, _, after = line.partition(" - ")
-        if after.split()[:2] in ([FSTYPE, SOURCE], [f"{FSTYPE}.{SOURCE}", SOURCE]):
-            yield _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), before.split(" ")[4])
+def secretfs_mount(mount: Mount) -> bool:
+    """Whether it is one of ours; which daemon's is another question."""
+    return mount.source == SOURCE and mount.fstype in (FSTYPE, f"{FSTYPE}.{SOURCE}")

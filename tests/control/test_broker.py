@@ -401,7 +401,7 @@ def test_a_process_that_cannot_be_looked_at_is_not_left_out(monkeypatch, where):
         raise OSError(24, "Too many open files")
 
     def answered(end):
-        root_broker._send_members(end, frames.AskMembers(1, 0, T1), members.Look("/nowhere"))
+        root_broker._send_members(end, frames.AskMembers(1, 0, T1), members.Look())
 
     ours, theirs = seqpacket.pair()
     with ours, theirs, processes(apart=True):

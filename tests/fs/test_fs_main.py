@@ -1,5 +1,7 @@
 """What fs does around its parts: nothing before INIT, everything in order, and nothing left of an orphan."""
 
+from types import SimpleNamespace
+
 import pytest
 import trio
 from fs_memory import journal_halves
@@ -37,11 +39,12 @@ class Order:
         self.said.append("control")
 
 
-async def test_no_notification_and_no_word_of_control_before_init_is_handled():
+async def test_no_notification_and_no_word_of_control_before_init_is_handled(monkeypatch):
     order, ready = Order(), trio.Event()
+    monkeypatch.setattr(main, "ControlLink", lambda *_: order)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(main._settle, order, order, ready)
-        nursery.start_soon(main._serve_control, order, ready)
+        main._controls(order, ready, nursery)(None, 0)
         await wait_all_tasks_blocked()
         assert order.said == []
         ready.set()
@@ -49,36 +52,87 @@ async def test_no_notification_and_no_word_of_control_before_init_is_handled():
     assert order.said == [frames.Ready(), "settled", "drains"]
 
 
-async def test_an_orphan_serves_on_for_a_while_and_then_leaves_no_plaintext(monkeypatch):
+async def test_a_control_is_heard_when_the_one_before_has_ended(monkeypatch):
+    ended, said = trio.Event(), []
+
+    class Link:
+        def __init__(self, name, *_):
+            self.name = name
+
+        async def run(self):
+            said.append(self.name)
+            if self.name == "old":
+                await ended.wait()
+            said.append(self.name)
+
+    monkeypatch.setattr(main, "ControlLink", Link)
+    ready = trio.Event()
+    ready.set()
+    async with trio.open_nursery() as nursery:
+        wired = main._controls(None, ready, nursery)
+        for name in ("old", "new"):
+            wired(name, 0)
+            await wait_all_tasks_blocked()
+        assert said == ["old"]
+        ended.set()
+    assert said == ["old", "old", "new", "new"]
+
+
+async def test_a_wipe_leaves_no_plaintext():
     contents = [ref("a"), ref("b")]
     async with world() as fs:
         await fs.put(T1, tree(entry("a", contents[0]), entry("b", contents[1])))
-        asked = []
-
-        async def sleep(seconds):
-            asked.append((seconds, fs.plaintexts(contents)))
-
-        monkeypatch.setattr(main.trio, "sleep", sleep)
-        await main._orphaned(fs.arena, fs.manifest)
-        assert asked == [(main.ORPHAN_SECONDS, set(contents))]
+        main._wipe(fs.arena, fs.manifest)
         assert not fs.plaintexts(contents)
 
 
-@pytest.mark.parametrize("told_to_stop", [True, False])
-async def test_fs_ends_when_it_is_told_and_wipes_first_when_nobody_told_it(monkeypatch, told_to_stop):
-    class Supervisor:
-        async def run(self, *, wired):  # noqa: ARG002
-            await trio.lowlevel.checkpoint()
-            return told_to_stop
+class Supervisors:
+    """The link to one supervisor after the other: what each says at its end, True for stop."""
 
-    wiped = []
+    def __init__(self, *ends):
+        self.ends = list(ends)
+        self.heirs = []
 
-    async def orphaned(*_):
-        wiped.append(True)
+    async def run(self, *, wired):  # noqa: ARG002
+        await trio.lowlevel.checkpoint()
+        return self.ends.pop(0)
 
-    monkeypatch.setattr(main, "_orphaned", orphaned)
+    def goes_on(self, end):
+        self.heirs.append(end)
+
+
+@pytest.mark.parametrize(
+    ("ends", "heirs", "met"),
+    [
+        ([True], [], []),
+        ([False], [None], []),
+        ([False, True], ["a"], ["a"]),
+        ([False, False, False], ["a", "b", None], ["a", "b"]),
+    ],
+)
+async def test_fs_serves_one_supervisor_after_the_other_until_it_is_told_to_stop_or_none_comes(ends, heirs, met):
+    supervisors, coming = Supervisors(*ends), list(heirs)
+
+    async def given():
+        await trio.lowlevel.checkpoint()
+        return coming.pop(0)
+
     with trio.fail_after(2), trio.CancelScope() as scope:
-        await main._serve_supervisor(Supervisor(), None, None, None, scope)
+        await main._serve_supervisors(supervisors, None, given, scope)
         await trio.sleep_forever()
     assert scope.cancelled_caught
-    assert bool(wiped) is not told_to_stop
+    assert (supervisors.heirs, coming, supervisors.ends) == (met, [], [])
+
+
+@pytest.mark.parametrize(("alone", "rounds"), [(False, 1), (True, 3)])
+async def test_fs_asks_to_be_replaced_only_when_there_is_somebody_to_do_it(monkeypatch, alone, rounds):
+    served = []
+
+    async def serve():
+        await trio.lowlevel.checkpoint()
+        served.append(True)
+        return len(served) < 3
+
+    monkeypatch.setattr(main.loop, "serve", serve)
+    code = await main._served_kernel(SimpleNamespace(alone=alone))
+    assert (code, len(served)) == (main.EXIT_UNMOUNTED if alone else 0, rounds)

@@ -95,6 +95,27 @@ class Daemon:
                     found[words[words.index(b"-m") + 1].decode().removeprefix("secretfs.")] = int(pid)
         return found
 
+    def fs_pid(self) -> int:
+        """The fs that was the last to become ready; it may be an older supervisor's child."""
+        return self._fs_pids()[-1]
+
+    def _fs_pids(self) -> list[int]:
+        events = [json.loads(line) for line in self.lines if line.startswith("{")]
+        return [
+            event["pid"] for event in events if event["event"] == "child ready" and event["module"] == "secretfs.fs"
+        ]
+
+    def living_fs(self) -> list[int]:
+        """Every fs of these directories that lives."""
+        return [pid for pid in set(self._fs_pids()) if alive(pid)]
+
+    def take_over(self, *options: str) -> None:
+        """``secretfs daemon --takeover`` beside the one that runs; that one is gone when it is ready."""
+        before = self._process
+        assert before
+        self.start("--takeover", *options)
+        assert before.wait(10) == -signal.SIGKILL
+
     def pids(self) -> list[int]:
         return [self.pid, *self.children().values()]
 
@@ -172,6 +193,9 @@ class Daemon:
         for name in names or pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[name], signal.SIGKILL)
+        if not names:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.fs_pid(), signal.SIGKILL)
         if not names or "supervisor" in names:
             assert self._process
             self._process.wait(10)
@@ -202,7 +226,7 @@ class Daemon:
         if self._process:
             with contextlib.suppress(OSError):
                 self.kill()
-            for pid in _processes_of(self.root):
+            for pid in [*_processes_of(self.root), *filter(_is_fs, self._fs_pids())]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait(10)
@@ -308,6 +332,21 @@ def _processes_of(root: Path) -> list[int]:
                 if str(root).encode() in (entry / "cmdline").read_bytes() and int(entry.name) != os.getpid():
                     found.append(int(entry.name))
     return found
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _is_fs(pid: int) -> bool:
+    try:
+        return b"secretfs.fs" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _mounted(path: Path) -> bool:

@@ -56,7 +56,7 @@ def started(monkeypatch, tmp_path):
     children = []
 
     def start(what: str, *words: str, fds=()) -> Child:
-        children.append(Child(what, words, fds))
+        children.append(Child.started(what, words, fds))
         return children[-1]
 
     yield start

@@ -5,12 +5,13 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 
 import pytest
 
 from secretfs.link import frames
-from secretfs.linux import process
-from secretfs.supervisor.child import BEAT_SECONDS, HUNG_SECONDS, LATE_SECONDS
+from secretfs.linux import process, seqpacket
+from secretfs.supervisor.child import BEAT_SECONDS, HUNG_SECONDS, LATE_SECONDS, UNKNOWN, Child, Stray, strays
 
 PATIENCE_SECONDS = 10
 
@@ -202,3 +203,82 @@ def test_it_gets_a_clean_environment_its_descriptors_and_a_session_of_its_own(st
             inherited.add(os.readlink(f"/proc/{child.pid}/fd/{number}"))
     assert str(tmp_path) in inherited
     assert sum(place.startswith("socket:") for place in inherited) <= 2  # its end, and stderr if that is one
+
+
+# -- those that another program has started --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def grandchild():
+    """A process that is not our child, and never will be: its pid and pidfd."""
+    shell = subprocess.Popen(
+        ["sh", "-c", "sleep 1000 >/dev/null & echo $!; read line"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    pid = int(shell.stdout.readline())
+    pidfd = os.pidfd_open(pid)
+    with shell:
+        yield pid, os.dup(pidfd)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
+
+
+def adopted(pidfd) -> Child:
+    ours, theirs = seqpacket.pair()
+    with theirs, contextlib.ExitStack() as unless_adopted:
+        unless_adopted.enter_context(ours)
+        child = Child.adopted("secretfs.fs", ours, pidfd)
+        unless_adopted.pop_all()
+        return child
+
+
+def test_an_adopted_one_is_watched_though_it_is_no_child(grandchild):
+    pid, pidfd = grandchild
+    child = adopted(pidfd)
+    assert child.pid == pid
+    assert (child.exit_code(), child.dead(), child.wait(0.01)) == (None, None, False)
+    os.kill(pid, signal.SIGKILL)
+    assert child.wait(PATIENCE_SECONDS)
+    assert (child.dead(), child.exit_code(), child.last_word()) == ("gone", UNKNOWN, UNKNOWN)
+    child.kill()
+
+
+def test_an_adopted_one_is_killed_and_its_end_known_afterwards(grandchild):
+    child = adopted(grandchild[1])
+    child.kill()
+    assert child.wait(PATIENCE_SECONDS)
+    assert child.exit_code() == UNKNOWN
+
+
+def test_one_that_is_gone_cannot_be_adopted():
+    with subprocess.Popen(["true"]) as process:
+        pidfd = os.pidfd_open(process.pid)
+    with pytest.raises(ProcessLookupError):
+        adopted(pidfd)
+    os.close(pidfd)
+
+
+@pytest.mark.parametrize(("how", "code"), [("exit 7", 7), ("kill -9 $$", -9)])
+def test_children_that_the_program_before_exec_has_left_are_reaped(how, code):
+    left = subprocess.Popen(["sh", "-c", f"read line; {how}"], stdin=subprocess.PIPE)
+    besides = subprocess.Popen(["sleep", "1000"])
+    found = strays(besides=besides.pid)
+    mine = [stray for stray in found if stray.poll() is None]
+    left.stdin.close()
+    codes = []
+    for stray in mine:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            codes.append(stray.wait(PATIENCE_SECONDS if stray is mine[-1] else 0.5))
+    assert code in codes
+    assert not os.path.exists(f"/proc/{left.pid}")
+    left.returncode = code
+    besides.kill()
+    besides.wait()
+
+
+def test_nobody_is_waited_for_longer_than_that():
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        stray = Stray(os.pidfd_open(process.pid))
+        with pytest.raises(subprocess.TimeoutExpired):
+            stray.wait(0.01)
+        process.kill()

@@ -45,7 +45,7 @@ def is_open(fd: int) -> bool:
 
 
 def test_it_mounts_read_only_and_lets_the_kernel_check_modes(kernel):
-    made = Connection("/mnt")
+    made = Connection.made("/mnt")
     ((source, where, kind, flags, options),) = kernel.mounts
     assert (source, where, kind) == ("secretfs", "/mnt", "fuse.secretfs")
     assert flags == MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
@@ -53,33 +53,28 @@ def test_it_mounts_read_only_and_lets_the_kernel_check_modes(kernel):
     made.end()
 
 
-def test_each_fs_gets_the_same_init_and_then_the_end_of_file(kernel):
-    made = Connection("/mnt")
-    for _ in range(3):
-        pipe = made.init_pipe()
-        assert os.read(pipe, 1 << 17) == INIT
-        assert os.read(pipe, 1) == b""
-        assert not os.get_inheritable(pipe)
-        os.close(pipe)
+def test_the_init_is_kept_for_every_fs(kernel):
+    made = Connection.made("/mnt")
+    assert made.init == INIT
     made.end()
 
 
 def test_a_resend_is_one_notification(kernel):
-    made = Connection("/mnt")
+    made = Connection.made("/mnt")
     made.resend()
     assert kernel.device.recv(100) == bytes([16, 0, 0, 0, 7, 0, 0, 0]) + bytes(8)
     made.end()
 
 
 def test_the_end_aborts_before_it_unmounts_and_nothing_stops_it(kernel):
-    made = Connection("/mnt")
+    made = Connection.made("/mnt")
     made.end()
     assert kernel.umounts == [("/mnt", MNT_FORCE), ("/mnt", MNT_DETACH)]
     assert not is_open(kernel.fd)
 
 
 def test_a_second_end_takes_nothing_away_from_anybody(kernel):
-    made = Connection("/mnt")
+    made = Connection.made("/mnt")
     made.end()
     somebody_elses = os.open("/", os.O_PATH)
     made.end()
@@ -91,7 +86,7 @@ def test_a_second_end_takes_nothing_away_from_anybody(kernel):
 def test_a_mount_that_is_refused_is_said_and_leaves_no_device_open(kernel):
     kernel.refuses = OSError(errno.EPERM, "Operation not permitted")
     with pytest.raises(SetupError) as refusal:
-        Connection("/mnt")
+        Connection.made("/mnt")
     assert str(refusal.value) == (
         "secretfs cannot be mounted on '/mnt': Operation not permitted: CAP_SYS_ADMIN is needed"
     )
@@ -102,7 +97,7 @@ def test_a_mount_that_is_refused_is_said_and_leaves_no_device_open(kernel):
 def test_a_kernel_that_sends_no_init_is_said_and_no_mount_is_left(kernel):
     kernel.init = b""
     with pytest.raises(SetupError, match="the kernel sent no FUSE_INIT within 20 ms"):
-        Connection("/mnt")
+        Connection.made("/mnt")
     assert ("/mnt", MNT_DETACH) in kernel.umounts
     assert not is_open(kernel.fd)
 
@@ -110,8 +105,59 @@ def test_a_kernel_that_sends_no_init_is_said_and_no_mount_is_left(kernel):
 def test_a_machine_without_fuse_is_told_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(connection, "DEVICE", str(tmp_path / "fuse"))
     with pytest.raises(SetupError) as refusal:
-        Connection("/mnt")
+        Connection.made("/mnt")
     assert str(refusal.value) == (
         f"{tmp_path}/fuse cannot be opened: No such file or directory: load the fuse module (modprobe fuse), or give "
         f"the container --device {tmp_path}/fuse --cap-add SYS_ADMIN"
     )
+
+
+# -- the mount is taken away -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moves(monkeypatch, kernel):
+    """What the mount table says of the mountpoint, and the mounts that were put there."""
+    seen = SimpleNamespace(device="0:44", moved=[])
+    monkeypatch.setattr(
+        connection.mountinfo, "mount_at", lambda _: SimpleNamespace(device=seen.device) if seen.device else None
+    )
+    monkeypatch.setattr(connection, "move_mount", lambda *arguments: seen.moved.append(arguments))
+    monkeypatch.setattr(Connection, "ended", property(lambda _: kernel.ended), raising=False)
+    kernel.ended = False
+    return seen
+
+
+def changed(made, table: bool = True) -> None:
+    made._changes = SimpleNamespace(poll=lambda _: [1] if table else [])
+
+
+def test_the_mount_is_looked_for_only_when_the_table_has_changed(kernel, moves):
+    made = Connection.made("/mnt")
+    assert made.device == "0:44"
+    moves.device = None
+    changed(made, table=False)
+    assert made.kept() is False
+    assert not moves.moved
+    made.end()
+
+
+@pytest.mark.parametrize("there", [None, "8:1"])
+def test_a_mount_that_is_missing_is_put_back(kernel, moves, there):
+    made = Connection.made("/mnt")
+    changed(made)
+    assert made.kept() is False, "it is where it should be"
+    moves.device = there
+    spare = made._spare
+    assert made.kept() is True
+    assert moves.moved[0][0] == spare
+    assert moves.moved[0][3] == "/mnt"
+    made.end()
+
+
+def test_a_mount_of_a_connection_that_is_over_is_not_put_back(kernel, moves):
+    made = Connection.made("/mnt")
+    changed(made)
+    moves.device, kernel.ended = None, True
+    assert made.kept() is False
+    made.end()

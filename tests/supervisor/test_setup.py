@@ -5,10 +5,13 @@ import os
 import re
 import socket
 import stat
+import subprocess
+import threading
 
 import pytest
 
 from secretfs.errors import SetupError
+from secretfs.linux.mountinfo import Mount
 from secretfs.supervisor import setup
 from secretfs.supervisor.setup import Ids
 
@@ -82,7 +85,7 @@ def test_a_second_daemon_is_refused_and_the_first_one_named(tmp_path):
     first = setup.locked(str(tmp_path))
     assert refusal(setup.locked, str(tmp_path)) == (
         f"another secretfs daemon (pid {os.getpid()}) uses {str(tmp_path)!r}: stop it, or choose other directories "
-        "with --state-dir and --runtime-dir"
+        "with --state-dir and --runtime-dir; --takeover replaces it"
     )
     os.close(first)
     os.close(setup.locked(str(tmp_path)))
@@ -94,6 +97,18 @@ def test_a_lock_whose_holder_is_not_known_is_one(tmp_path, content, shown):
     with open(tmp_path / "daemon.lock") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert f"(pid {shown})" in refusal(setup.locked, str(tmp_path))
+
+
+def test_a_holder_that_is_dead_and_whose_child_has_the_lock_for_a_moment_is_waited_for(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / "daemon.lock").write_text(f"{dead.pid}\n")
+    held = os.open(tmp_path / "daemon.lock", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    let_go = threading.Timer(0.1, os.close, [held])
+    let_go.start()
+    os.close(setup.locked(str(tmp_path)))
+    let_go.join()
 
 
 def test_a_pid_that_a_longer_one_left_is_overwritten(tmp_path):
@@ -144,22 +159,13 @@ def test_a_mountpoint_below_a_file_is_refused(tmp_path):
     assert refusal(setup.clear_mountpoint, str(tmp_path / "file" / "mnt")).endswith("cannot be used: Not a directory")
 
 
-MOUNTS = [
-    (r"30 1 0:9 / /run/secretfs/mnt ro,nosuid - fuse.secretfs secretfs ro,user_id=0", "/run/secretfs/mnt"),
-    (r"30 1 0:9 / /a\040b\011c\134d ro shared:2 - fuse.secretfs secretfs ro", "/a b\tc\\d"),
-    (r"30 1 0:9 / /run/geheim/schlüssel ro - fuse.secretfs secretfs ro", "/run/geheim/schlüssel"),
-    ("30 1 0:9 / /run/\udcff ro - fuse.secretfs secretfs ro", "/run/\udcff"),
-    (r"30 1 0:9 / /old ro - fuse secretfs ro", "/old"),
-    (r"30 1 0:9 / /home rw - ext4 /dev/sda1 rw", None),
-    (r"30 1 0:9 / /sshfs rw - fuse.sshfs secretfs rw", None),
-    (r"30 1 0:9 / /other rw - fuse.secretfs other rw", None),
-    (r"30 1 0:9 / /x rw - tmpfs secretfs rw", None),
-]
+MOUNTS = [("fuse.secretfs", "secretfs", True), ("fuse", "secretfs", True), ("fuse.sshfs", "secretfs", False),
+          ("fuse.secretfs", "other", False), ("tmpfs", "secretfs", False)]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "path"), MOUNTS)
-def test_mounts_of_secretfs_are_told_from_others(line, path):
-    assert list(setup.secretfs_mounts([line + "\n"])) == ([path] if path else [])
+@pytest.mark.parametrize(("fstype", "source", "ours"), MOUNTS)
+def test_mounts_of_secretfs_are_told_from_others(fstype, source, ours):
+    assert setup.secretfs_mount(Mount(30, 1, "0:9", "/", "/mnt", fstype, source)) is ours
 
 
 # -- sockets ---------------------------------------------------------------------------------------------------------
@@ -196,6 +202,20 @@ def test_a_socket_that_cannot_be_made_is_refused(tmp_path, place):
     (tmp_path / "directory").mkdir()
     path = str(tmp_path / place)
     assert refusal(setup.listener, path, socket.SOCK_STREAM, mode=0o600).startswith(f"socket {path!r} cannot be made: ")
+
+
+def test_the_sockets_are_made_adopted_and_unlinked(tmp_path):
+    made = setup.Sockets.made(str(tmp_path))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"api.sock": 0o660, "attach.sock": 0o600, "handover.sock": 0o600}
+    adopted = setup.Sockets.adopted(*map(os.dup, made.fds))
+    assert adopted.api.type == socket.SOCK_STREAM
+    assert adopted.handover.getsockname() == str(tmp_path / "handover.sock")
+    adopted.unlink()
+    made.unlink()
+    assert not list(tmp_path.iterdir())
+    for end in (made.api, made.attach, made.handover, adopted.api, adopted.attach, adopted.handover):
+        end.close()
 
 
 # -- who ------------------------------------------------------------------------------------------------------------

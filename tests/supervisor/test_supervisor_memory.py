@@ -14,7 +14,7 @@ DATA = 4 * GROW_BYTES
 
 @pytest.fixture
 def arena():
-    made = ArenaMemory(DATA)
+    made = ArenaMemory.made(DATA)
     yield made
     made._memory.close()
     os.close(made.fd)
@@ -26,7 +26,7 @@ def test_the_first_step_is_usable_at_once(arena):
 
 
 def test_a_small_arena_is_usable_as_a_whole():
-    arena = ArenaMemory(3 * PAGE)
+    arena = ArenaMemory.made(3 * PAGE)
     assert arena.usable == 3 * PAGE
     assert arena.grow(1 << 40) == 0
     assert arena.usable == 3 * PAGE
@@ -53,7 +53,7 @@ def test_it_grows_by_whole_pages_up_to_its_size_and_never_shrinks(arena, wanted,
 def test_each_step_locks_what_was_not_locked_and_nothing_else(monkeypatch):
     locked = []
     monkeypatch.setattr(memory, "mlock", lambda _mapping, offset, length: locked.append((offset, length)))
-    arena = ArenaMemory(DATA)
+    arena = ArenaMemory.made(DATA)
     for wanted in (GROW_BYTES, 2 * GROW_BYTES, 2 * GROW_BYTES, DATA):
         arena.grow(wanted)
     start = arena.layout.data
@@ -79,7 +79,7 @@ def test_memory_that_cannot_be_locked_is_an_errno_and_changes_nothing(arena, mon
 def test_an_arena_of_which_nothing_can_be_locked_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "mlock", refusing)
     with pytest.raises(SetupError) as refusal:
-        ArenaMemory(DATA)
+        ArenaMemory.made(DATA)
     assert str(refusal.value) == (
         "the arena cannot be locked in memory: Cannot allocate memory: CAP_IPC_LOCK or a higher ulimit -l is needed"
     )

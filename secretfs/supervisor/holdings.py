@@ -1,0 +1,88 @@
+"""What outlives fs and control: made at a start, or taken over from an fs whose supervisor is gone; and how each of the
+two is started on it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from secretfs.errors import SetupError
+from secretfs.link.spawn import ControlStart, FsStart, SupervisorStart
+from secretfs.supervisor import log, setup
+from secretfs.supervisor.arena import ArenaMemory
+from secretfs.supervisor.child import Child
+from secretfs.supervisor.connection import Connection
+from secretfs.supervisor.handover import Legacy, legacy
+from secretfs.supervisor.setup import Ids, Sockets
+from secretfs.supervisor.takeover import end_holder
+
+FS: Final = "secretfs.fs"
+CONTROL: Final = "secretfs.control"
+
+
+@dataclass(slots=True)
+class Holdings:
+    """``locks`` last as long as this does; ``fs``: one that was found alive, and serves."""
+
+    locks: tuple[int, int]
+    arena: ArenaMemory
+    connection: Connection
+    sockets: Sockets
+    fs: Child | None
+
+
+def claimed(start: SupervisorStart, control: Ids) -> Holdings:
+    """Everything, with the directories locked. Raises SetupError; an fs that was found then waits for another."""
+    setup.made_directory(start.runtime_dir, "the runtime directory", mode=0o755, owners=(0,))
+    setup.made_directory(start.state_dir, "the state directory", mode=0o700, owners=(0, control.uid))
+    if start.takeover:
+        end_holder(start.runtime_dir)
+    locks = (setup.locked(start.runtime_dir), setup.locked(start.state_dir))
+    setup.give_state(start.state_dir, control)
+    found = legacy(start.runtime_dir, start.mountpoint)
+    return _made(start, locks) if found is None else _adopted(start, locks, found)
+
+
+def _made(start: SupervisorStart, locks: tuple[int, int]) -> Holdings:
+    setup.clear_mountpoint(start.mountpoint)
+    arena = ArenaMemory.made(start.arena_bytes)
+    sockets = Sockets.made(start.runtime_dir)
+    connection = Connection.made(start.mountpoint)  # last: whatever else is refused leaves no mount behind
+    return Holdings(locks, arena, connection, sockets, None)
+
+
+def _adopted(start: SupervisorStart, locks: tuple[int, int], found: Legacy) -> Holdings:
+    try:
+        arena = ArenaMemory(found.arena_fd, found.arena_bytes, found.usable)
+        connection = Connection(start.mountpoint, found.fuse_fd, found.init)
+        fs = Child.adopted(FS, found.end, found.pidfd)
+    except OSError as exc:
+        raise SetupError(f"what fs has given cannot be used: {exc}") from exc
+    log.info("fs adopted", pid=fs.pid, device=found.device, arena_bytes=found.arena_bytes)
+    if found.arena_bytes != start.arena_bytes:
+        log.warning("the arena keeps its size until the next start without a living fs", bytes=found.arena_bytes)
+    return Holdings(locks, arena, connection, found.sockets, fs)
+
+
+def started_fs(held: Holdings, ids: Ids, *, spin_us: int, standby: bool) -> Child:
+    """An fs; a standby waits for Go. Raises OSError."""
+    fds = (held.connection.fd, held.arena.fd, *held.sockets.fds)
+    words = FsStart(
+        0,
+        *fds,
+        arena_bytes=held.arena.layout.data_bytes,
+        usable_bytes=held.arena.usable,
+        device=held.connection.device,
+        uid=ids.uid,
+        gid=ids.gid,
+        spin_us=spin_us,
+        standby=int(standby),
+        init=held.connection.init.hex(),
+    ).words()
+    return Child.started(FS, words[1:], fds)
+
+
+def started_control(held: Holdings, ids: Ids, start: SupervisorStart) -> Child:
+    """A control. Raises OSError."""
+    api, attach, _ = held.sockets.fds
+    words = ControlStart(0, api, attach, ids.uid, ids.gid, start.state_dir, start.root_key).words()
+    return Child.started(CONTROL, words[1:], (api, attach))

@@ -1,0 +1,246 @@
+"""The supervisor dies, or is replaced, and with it the other two: no reader notices."""
+
+import os
+import random
+import select
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from daemons import alive, report_of
+from installations import Installation
+
+pytestmark = pytest.mark.kernel
+
+STEADY = os.urandom(3000)
+READERS = 8
+ROUNDS = [20, pytest.param(100, marks=pytest.mark.long)]
+MOMENTS = [15, pytest.param(150, marks=pytest.mark.long)]
+UPGRADE_SECONDS = 1.5  # about; under load it takes longer, and the moments are earlier ones
+
+
+def prepared(daemon) -> list:
+    """A service with one secret, and readers of it."""
+    daemon.secret("steady", STEADY)
+    daemon.secret("other", os.urandom(5000))
+    daemon.cli("service", "create", "--secret", "steady", "web")
+    return daemon.readers(READERS, "web", {"steady": [STEADY]})
+
+
+def nothing_was_noticed(readers, capsys) -> None:
+    reports = [report_of(reader) for reader in readers]
+    with capsys.disabled():
+        slowest = max(report["slowest"] for report in reports)
+        sys.stdout.write(f" {sum(report['reads'] for report in reports)} reads, slowest {slowest:.2f} s ")
+    assert [(report["errors"], report["wrong"]) for report in reports] == [([], 0)] * READERS
+
+
+def killed(daemon) -> None:
+    fs = daemon.fs_pid()
+    daemon.kill("supervisor")
+    daemon.start()
+    assert daemon.fs_pid() == fs, "fs was adopted"
+
+
+def upgraded(daemon) -> None:
+    supervisor, fs = daemon.pid, daemon.fs_pid()
+    os.kill(supervisor, signal.SIGHUP)
+    daemon.wait_for("upgrade")
+    daemon.wait_for("ready")
+    daemon.wait_for("child ready", module="secretfs.fs")
+    assert daemon.pid == supervisor
+    assert daemon.fs_pid() != fs
+
+
+def taken_over(daemon) -> None:
+    fs = daemon.fs_pid()
+    daemon.take_over()
+    daemon.wait_for("child ready", module="secretfs.fs")
+    assert daemon.fs_pid() != fs
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.parametrize("happens", [killed, upgraded, taken_over])
+def test_no_reader_notices(daemon, capsys, happens, rounds):
+    readers = prepared(daemon)
+    looking = daemon.task("--service", "web")
+    for index in range(rounds):
+        happens(daemon)
+        assert looking.cat("steady") == STEADY
+        granted = index % 2 == 0
+        daemon.grant("web", {"steady": "steady", **({"sub/other": "other"} if granted else {})})
+        assert (looking.cat("sub/other") == "ENOENT") is not granted, f"after round {index}"
+    assert len(daemon.api("GET", "/secretfs/v1/tasks")) == READERS + 1, "every task is still known"
+    nothing_was_noticed(readers, capsys)
+    assert zombies_of(daemon.pid) == []
+    assert daemon.end() == 0
+
+
+@pytest.mark.parametrize("rounds", MOMENTS)
+def test_a_supervisor_killed_at_any_moment_of_its_upgrade_is_not_noticed(daemon, capsys, rounds):
+    readers = prepared(daemon)
+    for index in range(rounds):
+        os.kill(daemon.pid, signal.SIGHUP)
+        select.select([], [], [], random.random() * UPGRADE_SECONDS)
+        daemon.kill("supervisor")
+        daemon.start()
+        daemon.grant("web", {"steady": "steady", **({"other": "other"} if index % 2 else {})})
+    nothing_was_noticed(readers, capsys)
+    assert len(daemon.living_fs()) == 1
+
+
+def test_a_change_that_a_dead_supervisor_did_not_finish_is_finished_by_the_next(daemon):
+    """The arena has to grow, and nobody is there to lock it."""
+    value = os.urandom(400_000)
+    for index in range(4):
+        daemon.secret(f"s{index}", value[index:])
+    daemon.cli("service", "create", "web")
+    task = daemon.task("--service", "web", "--secret", "s0")
+    daemon.grant("web", {f"t{index}": f"s{index}" for index in range(4)})
+    daemon.kill("supervisor")
+    daemon.start()
+    assert [task.cat(f"t{index}") for index in range(4)] == [value[index:] for index in range(4)]
+
+
+def test_takeover_with_nothing_to_take_is_a_start(idle_daemon):
+    idle_daemon.start("--takeover")
+    assert idle_daemon.end() == 0
+
+
+def test_a_stopped_supervisor_and_a_stopped_control_are_replaced(daemon, capsys):
+    readers = prepared(daemon)
+    stopped = [daemon.pid, daemon.children()["control"]]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    daemon.take_over()
+    daemon.secret("new", b"This is a secret")
+    assert not any(Path(f"/proc/{pid}/stat").exists() and alive(pid) for pid in stopped)
+    nothing_was_noticed(readers, capsys)
+
+
+def test_what_was_mounted_elsewhere_is_said_and_fs_serves_on(daemon, tmp_path):
+    daemon.secret("db", b"This is a secret")
+    task = daemon.task("--secret", "db")
+    daemon.kill("supervisor")
+    daemon.spawn("--mountpoint", str(tmp_path / "elsewhere"))
+    assert daemon.ended() == 1
+    daemon.read_to_end()
+    assert f"serves '{daemon.mountpoint}': start with --mountpoint {daemon.mountpoint}" in "".join(daemon.lines)
+    assert task.cat("db") == b"This is a secret"
+    fs = daemon.fs_pid()
+    daemon.start()
+    assert daemon.fs_pid() == fs
+
+
+def test_a_start_that_is_refused_leaves_fs_to_the_next(daemon):
+    daemon.secret("db", b"This is a secret")
+    task = daemon.task("--secret", "db")
+    daemon.kill("supervisor")
+    key = daemon.key.read_bytes()
+    daemon.key.write_bytes(os.urandom(32).hex().encode())
+    daemon.spawn()
+    assert daemon.ended() == 1
+    assert task.cat("db") == b"This is a secret"
+    daemon.key.write_bytes(key)
+    daemon.start()
+    assert task.cat("db") == b"This is a secret"
+
+
+def test_the_arena_is_locked_again(daemon):
+    daemon.secret("big", os.urandom(400_000))
+    daemon.task("--secret", "big")
+    before = locked_bytes(daemon.pid)
+    daemon.kill("supervisor")
+    daemon.start()
+    assert locked_bytes(daemon.pid) >= before - (1 << 20)  # the mailbox is another one
+    daemon.end()
+
+
+@pytest.mark.long
+def test_an_fs_that_no_supervisor_comes_to_wipes_and_ends_and_the_next_start_repairs(daemon):
+    daemon.secret("db", b"This is a secret")
+    task = daemon.task("--secret", "db")
+    fs = daemon.fs_pid()
+    daemon.kill("supervisor")
+    assert task.cat("db") == b"This is a secret"
+    ended(fs, 40)
+    assert task.cat("db") in ("ENOTCONN", "ECONNABORTED")
+    daemon.start()
+    daemon.wait_for("repaired")
+    assert task.cat("db") == b"This is a secret"
+
+
+def test_an_fs_that_gives_nothing_is_ended_and_its_tasks_repaired(daemon):
+    daemon.secret("db", b"This is a secret")
+    task = daemon.task("--secret", "db")
+    fs = daemon.fs_pid()
+    os.kill(fs, signal.SIGSTOP)
+    daemon.kill("supervisor")
+    daemon.start()
+    daemon.wait_for("repaired")
+    assert not alive(fs)
+    assert task.cat("db") == b"This is a secret"
+
+
+# -- upgrades to another version ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(tmp_path):
+    return Installation(tmp_path / "venv")
+
+
+def test_sighup_brings_what_is_installed_now(idle_daemon, installed, capsys):
+    idle_daemon.start(command=installed.command)
+    readers = prepared(idle_daemon)
+    installed.change("supervisor/main.py", 'log.info("ready", ', 'log.info("ready", version=2, ')
+    installed.change("fs/main.py", "supervisor.send(frames.Ready())", 'supervisor.send(frames.Ready()), log.info("v2")')
+    installed.change("control/repairs.py", "await self._due.wait()", 'await self._due.wait(), log.info("v2 too")')
+    os.kill(idle_daemon.pid, signal.SIGHUP)
+    idle_daemon.wait_for("ready", version=2)
+    idle_daemon.wait_for("v2", process="fs")
+    idle_daemon.wait_for("v2 too", process="control")  # it looks for dead mounts once more, for the new fs
+    nothing_was_noticed(readers, capsys)
+
+
+def test_what_does_not_start_is_not_upgraded_to(idle_daemon, installed):
+    idle_daemon.start(command=installed.command)
+    before = idle_daemon.children()
+    installed.change("control/main.py", "import gc\n", "import gc, no_such_module\n")
+    os.kill(idle_daemon.pid, signal.SIGHUP)
+    idle_daemon.wait_for("upgrade refused: this version goes on")
+    assert idle_daemon.children() == before
+    installed.change("control/main.py", "import gc, no_such_module\n", "import gc\n")
+    os.kill(idle_daemon.pid, signal.SIGHUP)
+    idle_daemon.wait_for("upgrade")
+    idle_daemon.wait_for("ready")
+
+
+def test_a_new_fs_that_does_not_serve_leaves_the_old_one_alone(idle_daemon, installed, capsys):
+    idle_daemon.start(command=installed.command)
+    readers = prepared(idle_daemon)
+    fs = idle_daemon.fs_pid()
+    installed.change("fs/main.py", "    _lock_in(start)\n    return", "    raise SystemExit(5)\n    return")
+    os.kill(idle_daemon.pid, signal.SIGHUP)
+    idle_daemon.wait_for("upgrade")
+    idle_daemon.wait_for("fs is not replaced: the new one has died; the old one goes on")
+    assert idle_daemon.fs_pid() == fs
+    assert alive(fs)
+    nothing_was_noticed(readers, capsys)
+
+
+def zombies_of(pid: int) -> list[str]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [child for child in children if not alive(int(child))]
+
+
+def locked_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmLck:")[2].split()[0]) * 1024
+
+
+def ended(pid: int, seconds: float) -> None:
+    fd = os.pidfd_open(pid)
+    assert select.select([fd], [], [], seconds)[0]
+    os.close(fd)
