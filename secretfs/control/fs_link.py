@@ -18,6 +18,7 @@ from secretfs.control.channel import next_frame, send
 from secretfs.control.ports import Sealed
 from secretfs.core.names import Kind, ObjectId, TaskId
 from secretfs.core.plan import Entry, Tree, VersionRef
+from secretfs.core.secret import DRAIN_MS
 from secretfs.crypto.envelope import wipe
 from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnavailableError, UnsealError
 from secretfs.link import frames
@@ -166,6 +167,8 @@ class _Wire:
         self._ask += 1
         await send(self.end, frames.TreeBegin(self._ask, task))
         for entry in tree.values():
+            if entry.drain_ms != DRAIN_MS:
+                await send(self.end, frames.TreeDrain(entry.drain_ms))
             await send(self.end, _frame(entry))
         await send(self.end, frames.TreeEnd(self._ask))
         _raise_for(await self._status(), task)

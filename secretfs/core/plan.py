@@ -5,11 +5,11 @@ the same tree never conflict: a file is not the directory of another.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from secretfs.core.grant import Grant, TargetSet, attachable
 from secretfs.core.names import Kind, ObjectId
-from secretfs.core.secret import Secret, Version
+from secretfs.core.secret import DRAIN_MS, Secret, Version
 
 MODE_BITS = 0o777  # Docker stores more and applies these
 
@@ -24,7 +24,10 @@ class VersionRef:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of a tree: ``<kind>s/<target>``."""
+    """One file of a tree: ``<kind>s/<target>``.
+
+    ``drain_ms`` says how it comes, not what it is: how long the version that it replaces may be read on.
+    """
 
     kind: Kind
     target: str
@@ -33,6 +36,7 @@ class Entry:
     mode: int
     content: VersionRef
     size: int  # bytes
+    drain_ms: int = field(default=DRAIN_MS, compare=False)
 
 
 Tree = Mapping[tuple[Kind, str], Entry]
@@ -53,13 +57,18 @@ class Replace:
     new: Entry
 
     @property
-    def drain(self) -> bool:
-        """Whether open descriptors keep the old bytes a while: only for another version of the same object.
+    def drain_ms(self) -> int:
+        """How long open descriptors keep the old bytes: no time, but for another version of the same object.
 
         Another object at the same target: the old grant is gone, its descriptors are refused at once.
         """
         old, new = self.old.content, self.new.content
-        return old.object_id == new.object_id and old.number != new.number
+        return self.new.drain_ms if old.object_id == new.object_id and old.number != new.number else 0
+
+    @property
+    def revokes(self) -> bool:
+        """Whether the old grant is gone, with every version that only drains."""
+        return self.old.content.object_id != self.new.content.object_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,8 @@ def _entry(grant: Grant, secret: Secret | None) -> Entry | None:
         return None
     content = VersionRef(secret.id, version.number)
     mode = grant.mode & MODE_BITS
-    return Entry(grant.kind, grant.target, grant.uid, grant.gid, mode, content, version.size)
+    drain_ms = version.drain_ms if grant.version is None else DRAIN_MS  # moving a pin is no update
+    return Entry(grant.kind, grant.target, grant.uid, grant.gid, mode, content, version.size, drain_ms)
 
 
 def _version(secret: Secret, pin: int | None) -> Version | None:

@@ -11,15 +11,22 @@ from secretfs.errors import InvalidArgumentError, NotFoundError
 MAX_SECRET_BYTES: Final = 500 * 1024 - 1  # swarmkit api/validation/secrets.go: refused when >= 500 KiB
 MAX_CONFIG_BYTES: Final = 1000 * 1024 - 1  # swarmkit manager/controlapi/config.go: refused when >= 1000 KiB
 MAX_BYTES: Final[Mapping[Kind, int]] = {Kind.SECRET: MAX_SECRET_BYTES, Kind.CONFIG: MAX_CONFIG_BYTES}
+MAX_VERSIONS: Final = 1000  # of one object: its record names all, and its removal is one commit
+DRAIN_MS: Final = 30_000  # when nobody says how long
+MAX_DRAIN_MS: Final = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One revision of a value; numbers begin at 1 and are never used twice."""
+    """One revision of a value; numbers begin at 1 and are never used twice.
+
+    ``drain_ms``: how long descriptors that were open when it came read what they were opened on.
+    """
 
     number: int
     created_at_ns: int
     size: int  # bytes
+    drain_ms: int = DRAIN_MS
 
 
 @dataclass(frozen=True, slots=True)

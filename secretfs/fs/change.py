@@ -12,7 +12,6 @@ from secretfs.fs.arena import Arena
 from secretfs.fs.inodes import Inode, Inodes, fresh_number
 from secretfs.fs.manifest import NO_SLOT, Act, Area, Drain, Manifest, Node, NodeType, Notice, Record, Slot
 
-DRAIN_SECONDS: Final = 30  # how long open descriptors keep the version they were opened on
 DIRECTORY_MODE: Final = 0o755
 AREAS: Final = {Kind.SECRET: Area.SECRETS, Kind.CONFIG: Area.CONFIGS}
 
@@ -66,15 +65,18 @@ class Change:
             self._notify(Act.ATTRIBUTES, old.ino)
             return
         self._notify(Act.CHANGE, old.ino, size=inode.attributes.st_size)
-        if effect.drain and self._arena.open_count(self._manifest.slots[old.slot]):
-            self._drains.append(Drain(old.serial, old.slot, now_ns() + DRAIN_SECONDS * 1_000_000_000))
+        deadline_ns = now_ns() + effect.drain_ms * 1_000_000
+        if effect.drain_ms and self._arena.open_count(self._manifest.slots[old.slot]):
+            self._drains.append(Drain(old.serial, old.slot, deadline_ns))
         else:
             self._refused.append((old.serial, old.slot))
         for drain in [drain for drain in self._manifest.drains.values() if drain.node == old.serial]:
             if drain.slot == slot.serial:
                 self._delete.append(drain)  # what drained is shown again
-            elif not effect.drain:
-                self._end(drain)  # another object: the old grant is gone with all its versions
+            elif not effect.drain_ms:
+                self._end(drain)  # at once: another object (the old grant is gone with all its versions), or no drain
+            elif deadline_ns < drain.deadline_ns:
+                self._drains.append(Drain(drain.node, drain.slot, deadline_ns))  # no older version outlives it
 
     def end_drain(self, drain: Drain) -> None:
         """File handles on the old version are refused; what a mapping of it brought into the page cache goes too."""

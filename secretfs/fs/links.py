@@ -13,6 +13,7 @@ import trio
 
 from secretfs.core.names import Kind, ObjectId
 from secretfs.core.plan import Entry, Tree, VersionRef, tree_of
+from secretfs.core.secret import DRAIN_MS
 from secretfs.crypto.envelope import OVERHEAD_BYTES, unseal_into
 from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnsealError
 from secretfs.fs import log
@@ -74,8 +75,13 @@ class ControlLink:
 
     async def _tree(self) -> Tree:
         entries: list[Entry] = []
-        while isinstance(frame := await self._due(), frames.TreeEntry):
-            entries.append(_entry(frame))
+        drain_ms = DRAIN_MS
+        while isinstance(frame := await self._due(), frames.TreeEntry | frames.TreeDrain):
+            if isinstance(frame, frames.TreeDrain):
+                drain_ms = frame.milliseconds
+            else:
+                entries.append(_entry(frame, drain_ms))
+                drain_ms = DRAIN_MS
         frames.expect(frame, frames.TreeEnd)
         return tree_of(entries)
 
@@ -195,11 +201,11 @@ class SupervisorLink:
             log.warning("the supervisor does not listen", error=str(gone))
 
 
-def _entry(frame: frames.TreeEntry) -> Entry:
+def _entry(frame: frames.TreeEntry, drain_ms: int) -> Entry:
     content = VersionRef(ObjectId(frame.object_id), frame.version)
     if frame.kind >= len(_KINDS):
         raise LinkError(f"TreeEntry is of kind {frame.kind}")
-    return Entry(_KINDS[frame.kind], frame.target, frame.uid, frame.gid, frame.mode, content, frame.size)
+    return Entry(_KINDS[frame.kind], frame.target, frame.uid, frame.gid, frame.mode, content, frame.size, drain_ms)
 
 
 def _status(refusal: SecretfsError) -> Status:

@@ -38,7 +38,7 @@ class Trees:
         self._grow = grow
         self._changing = trio.Lock()
         self._coming: set[int] = set()  # serials of slots that the change under way will name: not to be wiped
-        self._drain_over = trio.Event()
+        self._look_at_drains = trio.Event()
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -74,7 +74,7 @@ class Trees:
     def released(self, slot: Slot) -> None:
         """A file handle was released; if it was the last on a version that only drains, that version's time is over."""
         if self._manifest.drains and not self._arena.open_count(slot):
-            self._drain_over.set()
+            self._look_at_drains.set()
 
     async def end_drains(self) -> None:
         """Refuse and wipe old versions when their time is over or nobody has them open. Runs for ever."""
@@ -85,11 +85,11 @@ class Trees:
                 for drain in over:
                     change.end_drain(drain)
                 await self._tell(change.commit())
-            self._drain_over = trio.Event()
+            self._look_at_drains = trio.Event()
             deadlines = [drain.deadline_ns for drain in self._manifest.drains.values()]
             seconds = (min(deadlines) - now_ns()) / 1e9 if deadlines else float("inf")
             with trio.move_on_after(max(seconds, 0)):
-                await self._drain_over.wait()
+                await self._look_at_drains.wait()
 
     # -- what is, and what goes --------------------------------------------------------------------------------------
 
@@ -211,10 +211,12 @@ class Trees:
             else:
                 change.replace(task, effect, slot)
         try:
-            return change.commit()
+            notices = change.commit()
         except ArenaFullError:
             self._abandon(slots.values())
             raise
+        self._look_at_drains.set()  # one has begun, or ends sooner
+        return notices
 
     # -- the kernel, and the wiping ----------------------------------------------------------------------------------
 
@@ -249,9 +251,7 @@ def _coming(effect: Expose | Replace) -> Entry:
 
 def _revoked(effect: Expose | Replace) -> Entry | None:
     """The entry that must go even if its successor cannot come: another object was to stand at its target."""
-    if isinstance(effect, Expose) or effect.old.content.object_id == effect.new.content.object_id:
-        return None
-    return effect.old
+    return effect.old if isinstance(effect, Replace) and effect.revokes else None
 
 
 def _children(directory: Inode) -> Iterable[int]:

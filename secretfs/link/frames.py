@@ -10,7 +10,7 @@ fs → next supervisor Handover (+ socket, device, arena, listeners of API, atta
 supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Repaired,
                      Stop
 control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers, AskRepair
-control → fs         TreeBegin, TreeEntry…, TreeEnd, Drop, SyncBegin, SyncEnd, Fill, NoFill
+control → fs         TreeBegin, (TreeDrain) TreeEntry…, TreeEnd, Drop, SyncBegin, SyncEnd, Fill, NoFill
 fs → control         Need, Done
 ===================  =====================================================================================
 """
@@ -171,6 +171,15 @@ class TreeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeDrain:
+    """How long the next TreeEntry lets descriptors read on that are open on a version which it replaces. Not said
+    where it is core/secret.py's DRAIN_MS, so that an older fs follows.
+    """
+
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class TreeEnd:
     """The tree begun is complete: make it so, and answer Done."""
 
@@ -274,7 +283,7 @@ class Repaired:
 Frame: TypeAlias = (
     Ping | Pong | Ready | Wire | Stop | Stopped | Grow | Grown | Identity | AskTreeFd | TreeFd | AskNamespaces
     | Namespaces | AskMembers | Members | TreeBegin | TreeEntry | TreeEnd | Drop | SyncBegin | SyncEnd | Need | Fill
-    | NoFill | Done | Loaded | Go | Handover | AskRepair | Repaired
+    | NoFill | Done | Loaded | Go | Handover | AskRepair | Repaired | TreeDrain
 )  # fmt: skip
 FrameT = TypeVar("FrameT", bound=Frame)
 
@@ -322,6 +331,7 @@ _LAYOUTS: Final[dict[type[Frame], _Layout]] = {
     Handover: _layout(42, "QQ", tail=True),
     AskRepair: _layout(43, "Q"),
     Repaired: _layout(44, "QII"),
+    TreeDrain: _layout(70, "I"),
 }
 _TYPES: Final[dict[int, type[Frame]]] = {layout.code: kind for kind, layout in _LAYOUTS.items()}
 

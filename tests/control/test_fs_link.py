@@ -115,6 +115,19 @@ class Outcome:
         self.done.set()
 
 
+async def test_a_drain_is_said_before_its_entry_unless_it_is_the_usual_one():
+    tree = tree_of([Entry(Kind.SECRET, "a", 1, 2, 0o440, A1, 5, 1500), *list(TREE.values())[1:]])
+    async with running() as (link, new_fs, _), trio.open_nursery() as nursery:
+        fs = new_fs()
+        await fs.synced()
+        put = Outcome(nursery, link.put_tree, T1, tree)
+        begin = await fs.hear()
+        assert [await fs.hear() for _ in range(3)] == [frames.TreeDrain(1500), *ENTRY_FRAMES]
+        assert await fs.hear() == frames.TreeEnd(begin.ask)
+        fs.say(frames.Done(begin.ask, Status.OK))
+        await put.done.wait()
+
+
 async def test_a_tree_is_said_its_values_given_and_waited_for():
     async with running() as (link, new_fs, keys), trio.open_nursery() as nursery:
         fs = new_fs()

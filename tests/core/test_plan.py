@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ from secretfs.core.plan import (
     difference,
     tree_of,
 )
-from secretfs.core.secret import Secret, Version
+from secretfs.core.secret import DRAIN_MS, Secret, Version
 
 A, B = ObjectId("a" * 25), ObjectId("b" * 25)
 
@@ -103,13 +105,29 @@ def test_a_target_that_stays_is_never_absent(current: Tree, desired: Tree) -> No
 
 
 def test_another_version_of_the_same_object_drains() -> None:
-    assert Replace(entry("x", A, 1), entry("x", A, 2)).drain
-    assert Replace(entry("x", A, 2), entry("x", A, 1, uid=7)).drain
+    assert Replace(entry("x", A, 1), entry("x", A, 2)).drain_ms == DRAIN_MS
+    assert Replace(entry("x", A, 2), replace(entry("x", A, 1, uid=7), drain_ms=5)).drain_ms == 5
 
 
 def test_another_object_or_another_owner_does_not_drain() -> None:
-    assert not Replace(entry("x", A, 1), entry("x", B, 2)).drain
-    assert not Replace(entry("x", A, 1), entry("x", A, 1, uid=7)).drain
+    assert Replace(entry("x", A, 1), entry("x", B, 2)).drain_ms == 0
+    assert Replace(entry("x", A, 1), entry("x", A, 1, uid=7)).drain_ms == 0
+
+
+def test_only_another_object_at_the_target_revokes() -> None:
+    assert Replace(entry("x", A, 1), entry("x", B, 2)).revokes
+    assert not Replace(entry("x", A, 1), replace(entry("x", A, 2), drain_ms=0)).revokes
+
+
+def test_the_drain_of_a_version_is_that_of_grants_that_follow_the_newest() -> None:
+    newest = secret(A, 1, 2)
+    newest = replace(newest, versions=(newest.versions[0], replace(newest.newest, drain_ms=7)))
+    tree = desired_tree([grant(A, "x"), grant(A, "y", 2)], {A: newest})
+    assert [file.drain_ms for file in tree.values()] == [7, DRAIN_MS]
+
+
+def test_how_a_file_comes_makes_no_difference() -> None:
+    assert not difference(tree_of([entry("x")]), tree_of([replace(entry("x"), drain_ms=0)]))
 
 
 def test_grant_shows_the_newest_version_and_a_pin_its_own() -> None:

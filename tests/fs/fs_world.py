@@ -12,6 +12,7 @@ from pyfuse3 import FUSEError
 
 from secretfs.core.names import Kind, ObjectId
 from secretfs.core.plan import Entry, Tree, VersionRef, tree_of
+from secretfs.core.secret import DRAIN_MS
 from secretfs.fs.arena import Arena
 from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
@@ -38,8 +39,16 @@ def value_of(content: VersionRef) -> bytes:
     return (canary * (size_of(content) // CANARY + 1))[: size_of(content)]
 
 
-def entry(target: str, content: VersionRef, *, kind: Kind = Kind.SECRET, uid: int = 0, mode: int = 0o444) -> Entry:
-    return Entry(kind, target, uid, 0, mode, content, size_of(content))
+def entry(
+    target: str,
+    content: VersionRef,
+    *,
+    kind: Kind = Kind.SECRET,
+    uid: int = 0,
+    mode: int = 0o444,
+    drain_ms: int = DRAIN_MS,
+) -> Entry:
+    return Entry(kind, target, uid, 0, mode, content, size_of(content), drain_ms)
 
 
 def tree(*entries: Entry) -> Tree:

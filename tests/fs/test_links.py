@@ -8,11 +8,13 @@ import pytest
 import trio
 from fs_memory import journal_halves
 from fs_world import CANARY, World, entry, ref, tree, value_of, world
+from pyfuse3 import FUSEError
 
 from secretfs.control.fs_link import FsLink
 from secretfs.control.ports import Sealed
 from secretfs.core.names import Kind
 from secretfs.core.plan import Tree, VersionRef
+from secretfs.core.secret import DRAIN_MS
 from secretfs.crypto.envelope import KeyEncryptionKey, seal, unwrap_key
 from secretfs.errors import ArenaFullError, NotFoundError
 from secretfs.fs.links import ControlLink, SupervisorLink, next_frame
@@ -23,6 +25,7 @@ from secretfs.linux import memory, seqpacket
 
 T1, T2 = "1" * 25, "2" * 25
 A1, B1, X1 = ref("a"), ref("b"), ref("x")
+A2, B2 = ref("a", 2), ref("b", 2)
 KEK = KeyEncryptionKey(b"k" * 8, b"K" * 32)
 KINDS = [Kind.SECRET, Kind.CONFIG]
 
@@ -58,6 +61,8 @@ class Control:
     def tree(self, ask: int, task: str, wanted: Tree) -> None:
         self.say(frames.TreeBegin(ask, task))
         for one in wanted.values():
+            if one.drain_ms != DRAIN_MS:
+                self.say(frames.TreeDrain(one.drain_ms))
             self.say(
                 frames.TreeEntry(KINDS.index(one.kind), one.uid, one.gid, one.mode, one.size, one.content.number,
                                  one.content.object_id, one.target)
@@ -106,6 +111,22 @@ async def test_a_tree_is_said_filled_and_done():
         control.say(frames.Drop(9, T1), frames.Drop(10, T2))
         assert [await control.hear() for _ in range(2)] == [frames.Done(9, 0), frames.Done(10, 0)]
         assert not fs.plaintexts([A1, B1])
+
+
+async def test_a_drain_is_that_of_the_entry_after_it():
+    async with world() as fs, linked(fs) as control:
+        control.tree(1, T1, tree(entry("a", A1), entry("b", B1)))
+        await control.give(A1)
+        await control.give(B1)
+        assert await control.hear() == frames.Done(1, Status.OK)
+        handles = [fs.kernel.open(fs.kernel.walk(T1, "secrets", name)) for name in "ab"]
+        control.tree(2, T1, tree(entry("a", A2, drain_ms=0), entry("b", B2)))
+        await control.give(A2)
+        await control.give(B2)
+        assert await control.hear() == frames.Done(2, Status.OK)
+        with pytest.raises(FUSEError):
+            fs.kernel.read(handles[0])
+        assert fs.kernel.read(handles[1]) == value_of(B1)
 
 
 async def test_a_value_that_control_does_not_have_is_said():

@@ -7,14 +7,16 @@ import trio
 from fs_memory import journal_halves
 from fs_world import entry, ref, tree, value_of, world
 from pyfuse3 import FUSEError
+from trio.testing import wait_all_tasks_blocked
 
 from secretfs.core.names import Kind
 from secretfs.errors import ArenaFullError, LinkError, NotFoundError, UnsealError
-from secretfs.fs import change, trees
+from secretfs.fs import trees
 from secretfs.link.layout import PAGE
 
 T1, T2 = "1" * 25, "2" * 25
-A1, A2, B1, C1 = ref("a", 1), ref("a", 2), ref("b", 1), ref("c", 1)
+A1, A2, A3, B1, C1 = ref("a", 1), ref("a", 2), ref("a", 3), ref("b", 1), ref("c", 1)
+SHORT_MS = 150  # of a drain: an end to wait for, and time to look before it
 SECRET = Kind.SECRET
 
 
@@ -168,18 +170,60 @@ async def test_an_open_descriptor_keeps_the_old_version_until_it_is_closed():
         assert errno_of(fs.kernel.read, handle) == errno.EACCES
 
 
-async def test_a_drain_that_is_over_refuses_and_wipes_the_old_version(monkeypatch):
+async def test_a_drain_that_is_over_refuses_and_wipes_the_old_version():
+    """Nothing else happens meanwhile: it ends by its own clock."""
     async with world() as fs:
         await fs.put(T1, tree(entry("a", A1)))
         handle = opened(fs, "a")
-        monkeypatch.setattr(change, "DRAIN_SECONDS", 0)
-        await fs.put(T1, tree(entry("a", A2)))
-        fs.trees.released(fs.manifest.slot_of(A2.object_id, 1))  # whatever wakes it
-        monkeypatch.setattr(trees, "now_ns", lambda: 2**62)
-        fs.trees._drain_over.set()
+        await wait_all_tasks_blocked()
+        await fs.put(T1, tree(entry("a", A2, drain_ms=SHORT_MS)))
+        assert fs.kernel.read(handle) == value_of(A1)
         await until(lambda: fs.plaintexts([A1, A2]) == {A2})
         assert errno_of(fs.kernel.read, handle) == errno.EACCES
         assert fs.seen(T1, SECRET, "a") == (0, 0o444, value_of(A2))
+
+
+async def test_no_drain_refuses_every_older_version_at_once():
+    async with world() as fs:
+        await fs.put(T1, tree(entry("a", A1)))
+        first = opened(fs, "a")
+        await fs.put(T1, tree(entry("a", A2)))
+        second = opened(fs, "a")
+        await fs.put(T1, tree(entry("a", A3, drain_ms=0)))
+        assert [errno_of(fs.kernel.read, handle) for handle in (first, second)] == [errno.EACCES] * 2
+        assert fs.plaintexts([A1, A2, A3]) == {A3}
+
+
+async def test_a_shorter_drain_holds_for_the_versions_before_it_too():
+    async with world() as fs:
+        await fs.put(T1, tree(entry("a", A1)))
+        first = opened(fs, "a")
+        await fs.put(T1, tree(entry("a", A2)))
+        second = opened(fs, "a")
+        await fs.put(T1, tree(entry("a", A3, drain_ms=SHORT_MS)))
+        assert [fs.kernel.read(handle) for handle in (first, second)] == [value_of(A1), value_of(A2)]
+        await until(lambda: fs.plaintexts([A1, A2, A3]) == {A3})
+
+
+async def test_a_longer_drain_does_not_prolong_one_that_runs():
+    async with world() as fs:
+        await fs.put(T1, tree(entry("a", A1)))
+        opened(fs, "a")
+        await fs.put(T1, tree(entry("a", A2, drain_ms=SHORT_MS)))
+        opened(fs, "a")
+        await fs.put(T1, tree(entry("a", A3, drain_ms=60_000)))
+        await until(lambda: fs.plaintexts([A1, A2, A3]) == {A2, A3})
+
+
+async def test_a_successor_ends_the_drain_that_it_finds_when_its_time_is_over():
+    async with world() as fs:
+        await fs.put(T1, tree(entry("a", A1)))
+        handle = opened(fs, "a")
+        await fs.put(T1, tree(entry("a", A2, drain_ms=SHORT_MS)))
+        await fs.restart()
+        assert fs.kernel.read(handle) == value_of(A1)
+        await until(lambda: fs.plaintexts([A1, A2]) == {A2})
+        assert errno_of(fs.kernel.read, handle) == errno.EACCES
 
 
 async def test_pages_that_a_draining_descriptor_mapped_go_with_the_drain():
