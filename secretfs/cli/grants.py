@@ -17,8 +17,6 @@ def parse_flags(flags: list[str], flag: str) -> list[GrantRequest]:
     for text in flags:
         try:
             request = parse_grant(text, Kind.SECRET)
-            if request.version is not None:
-                raise InvalidGrantError("a service follows the newest version, it cannot pin one")
         except InvalidGrantError as exc:
             raise UsageError(f'invalid argument "{text}" for "{flag}" flag: {exc}') from None
         requests.append(request)
@@ -26,12 +24,11 @@ def parse_flags(flags: list[str], flag: str) -> list[GrantRequest]:
     return requests
 
 
-def references(client: Client, flags: list[str], flag: str) -> list[object]:
-    """The secret references of a ContainerSpec, in the order of the flags.
+def references(client: Client, requests: list[GrantRequest]) -> list[object]:
+    """The secret references of a ContainerSpec, in the order of the requests.
 
-    Raises: UsageError; InvalidGrantError; NotFoundError, for a secret that is not there.
+    Raises: NotFoundError, for a secret that is not there.
     """
-    requests = parse_flags(flags, flag)
     names = {"name": {request.source: True for request in requests}}
     found = client.get("/secrets", {"filters": json.dumps(names)})
     ids = {answers.text(item, "Spec", "Name"): answers.text(item, "ID") for item in answers.items(found)}

@@ -9,11 +9,12 @@ import time
 from argparse import Namespace, _SubParsersAction
 from collections.abc import Iterable
 
-from secretfs.cli import answers, filters, output, times
+from secretfs.cli import answers, beside, filters, output, times
 from secretfs.cli.client import Client, encoded, quoted
 from secretfs.cli.commands import add_inspect_flags, add_listing_flags, client_of, for_each
 from secretfs.cli.listing import Columns, Row, by_name, show
 from secretfs.cli.parser import CommandParser, add_commands, examples
+from secretfs.core.names import Kind
 from secretfs.errors import InvalidArgumentError, OutOfSequenceError
 
 COLUMNS = Columns(
@@ -146,13 +147,13 @@ def create(arguments: Namespace) -> int:
     if not arguments.name:
         raise InvalidArgumentError("name must be provided")  # the daemon would make one up, as docker's does
     client = client_of(arguments)
+    secrets, pins = _references(client, arguments.secret, "--secret")
     spec = {
         "Name": arguments.name,
         "Labels": labels,
-        "TaskTemplate": {
-            "ContainerSpec": {"Secrets": _references(client, arguments.secret, "--secret"), "Configs": []}
-        },
+        "TaskTemplate": {"ContainerSpec": {"Secrets": secrets, "Configs": []}},
         "Mode": {"Replicated": {"Replicas": 1}},
+        beside.KEY: {"Pins": pins},
     }
     answer = client.post("/services/create", encoded(spec))
     output.line(answers.text(answer, "ID"))
@@ -177,7 +178,8 @@ def update(arguments: Namespace) -> int:
         for reference in answers.items(spec, "TaskTemplate", "ContainerSpec", "Secrets")
         if answers.text(reference, "SecretName") not in arguments.secret_rm
     ]
-    added = _references(client, arguments.secret_add, "--secret-add")
+    added, pins = _references(client, arguments.secret_add, "--secret-add")
+    beside.put(spec, Pins=[*beside.kept_pins(spec, Kind.SECRET, references), *pins])
     _put(spec, ("TaskTemplate", "ContainerSpec", "Secrets"), [*references, *added])
     answer = _posted(client, service, spec)
     output.line(arguments.service)
@@ -243,13 +245,16 @@ def _posted(client: Client, service: object, spec: object) -> object:
         raise
 
 
-def _references(client: Client, flags: list[str], flag: str) -> list[object]:
-    """The grants as Docker's API has them. Raises: UsageError for a value that is none; NotFoundError."""
+def _references(client: Client, flags: list[str], flag: str) -> tuple[list[object], list[object]]:
+    """The grants as Docker's API has them, and their pins. Raises: UsageError for a value that is none;
+    NotFoundError.
+    """
     if not flags:
-        return []
-    from secretfs.cli.grants import references
+        return [], []
+    from secretfs.cli.grants import parse_flags, references
 
-    return references(client, flags, flag)
+    requests = parse_flags(flags, flag)
+    return references(client, requests), beside.pins_of(requests)
 
 
 def _put(spec: dict[str, object], path: tuple[str, ...], value: object) -> None:
@@ -287,14 +292,16 @@ def _print_pretty(service: object) -> None:
     for key, value in sorted(answers.labels(service, "Spec", "Labels").items()):
         output.line(f" - {key}={value}" if value else f" - {key}")
     output.line("Secrets:")
-    _print_grants(answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", "Secrets"))
+    pins = {answers.text(pin, "Target"): pin for pin in answers.items(service, "Spec", beside.KEY, "Pins")}
+    _print_grants(answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", "Secrets"), pins)
     output.line(f"Created at:      {times.spelled(answers.text(service, 'CreatedAt'))}")
     output.line(f"Updated at:      {times.spelled(answers.text(service, 'UpdatedAt'))}")
 
 
-def _print_grants(grants: Iterable[object]) -> None:
+def _print_grants(grants: Iterable[object], pins: dict[str, object]) -> None:
     for grant in grants:
         owner = f"{answers.text(grant, 'File', 'UID')}:{answers.text(grant, 'File', 'GID')}"
         mode = f"0{answers.number(grant, 'File', 'Mode'):o}"
         target = answers.text(grant, "File", "Name")
-        output.line(f" - {answers.text(grant, 'SecretName')} -> {target} ({owner} {mode})")
+        version = f" version {answers.number(pins[target], 'Version')}" if target in pins else ""
+        output.line(f" - {answers.text(grant, 'SecretName')} -> {target} ({owner} {mode}{version})")

@@ -12,11 +12,23 @@ JsonObject = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class Extras:
+    """What a service has that Docker's spec has no place for; docker's CLI would drop it from there.
+
+    ``on_change`` is empty, ``signal:NAME`` or ``exec:COMMAND``.
+    """
+
+    allow_uids: tuple[int, ...] = ()  # who may attach tasks, besides root
+    allow_gids: tuple[int, ...] = ()
+    on_change: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """``spec`` is Docker's whole spec as it was sent; ``grants`` is what it says about secrets, resolved.
 
-    Its version index is the revision of its record in the store, so it is no field. ``previous_spec`` and
-    ``previous_grants`` are what a rollback goes back to.
+    Its version index is the revision of its record in the store, so it is no field. ``previous_spec``,
+    ``previous_grants`` and ``previous_extras`` are what a rollback goes back to.
     """
 
     id: ServiceId
@@ -28,6 +40,8 @@ class Service:
     spec: JsonObject
     previous_spec: JsonObject | None = None
     previous_grants: tuple[Grant, ...] = ()
+    extras: Extras = Extras()
+    previous_extras: Extras = Extras()
 
 
 def check_unused(secret: Secret, services: Iterable[ServiceName], tasks: Iterable[TaskId] = ()) -> None:

@@ -276,7 +276,7 @@ async def test_an_attach_that_cannot_be_is_refused_and_leaves_nothing(control, s
 @pytest.mark.parametrize(
     ("fields", "error", "text"),
     [
-        ({"version": 2}, NotFoundError, "secret db has no version 2"),
+        ({"version": 2}, InvalidGrantError, "secret db has no version 2: the newest is 1"),
         (
             {"uid": "nobody-here"},
             InvalidGrantError,

@@ -29,6 +29,7 @@ class Reference:
     uid: int
     gid: int
     mode: int
+    version: int | None = None  # None: the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,17 @@ async def group_id(text: str) -> int:
 
 async def referenced(store: Store, references: Iterable[Reference]) -> Resolved:
     """Docker's references as grants. Raises: InvalidGrantError when id and name are not those of one
-    object.
+    object, or it does not have the version.
     """
     grants, found = [], []
     for reference in references:
         target = parse_target(reference.target, reference.kind)
         mode = check_mode(reference.mode)
         secret = await _of_id(store, reference)
+        _check_version(secret.value, reference.version)
         found.append(secret)
-        grants.append(
-            Grant(reference.kind, secret.value.id, secret.value.name, target, reference.uid, reference.gid, mode)
-        )
+        uid, gid, version = reference.uid, reference.gid, reference.version
+        grants.append(Grant(reference.kind, secret.value.id, secret.value.name, target, uid, gid, mode, version))
     return _resolved(grants, found)
 
 
@@ -81,13 +82,12 @@ async def with_numbers(requests: Iterable[GrantRequest]) -> tuple[GrantRequest, 
 async def requested(store: Store, requests: Iterable[GrantRequest]) -> Resolved:
     """What was typed, with owners as numbers, as grants.
 
-    Raises: InvalidGrantError, for a missing object with Docker's text; NotFoundError for a version.
+    Raises: InvalidGrantError, for a missing object with Docker's text, and for a missing version.
     """
     grants, found = [], []
     for request in requests:
         secret = await _named(store, request)
-        if request.version is not None:
-            secret.value.version(request.version)
+        _check_version(secret.value, request.version)
         target = parse_target(request.target, request.kind)
         uid, gid = int(request.uid), int(request.gid)
         mode = check_mode(request.mode)
@@ -119,6 +119,12 @@ async def _named(store: Store, request: GrantRequest) -> Found[Secret]:
     if found is None:
         raise InvalidGrantError(f"{request.kind.value} not found: {request.source}")
     return found
+
+
+def _check_version(secret: Secret, number: int | None) -> None:
+    if number is not None and number not in [version.number for version in secret.versions]:
+        newest = secret.newest.number
+        raise InvalidGrantError(f"{secret.kind.value} {secret.name} has no version {number}: the newest is {newest}")
 
 
 def _user_number(name: str) -> int:

@@ -5,7 +5,7 @@ The store is the truth: a task that does not show the new grants within UPDATE_S
 is brought there later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,9 +20,9 @@ from secretfs.control.usecases.commits import Act, Change, Commits
 from secretfs.control.usecases.grants import Reference, Resolved, referenced
 from secretfs.control.usecases.refs import service_uses
 from secretfs.control.usecases.tasks import Tasks
-from secretfs.core.grant import Grant, check_conflicts
-from secretfs.core.names import ServiceId, TaskId, parse_service_name
-from secretfs.core.service import JsonObject, Service
+from secretfs.core.grant import Grant, Target, check_conflicts, parse_target
+from secretfs.core.names import Kind, ServiceId, TaskId, parse_service_name
+from secretfs.core.service import Extras, JsonObject, Service
 from secretfs.errors import (
     AlreadyExistsError,
     InvalidGrantError,
@@ -44,6 +44,18 @@ class ServiceDraft:
     labels: Mapping[str, str]
     references: tuple[Reference, ...]
     spec: JsonObject
+    beside: "Beside | None" = None  # None: Docker's clients do not know of it, and leave it as it is
+
+
+Pins = Mapping[tuple[Kind, str], int]  # the version that the grant at a target shows
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a spec says that Docker's has no place for."""
+
+    extras: Extras
+    pins: Pins
 
 
 class Services:
@@ -65,7 +77,8 @@ class Services:
                 raise AlreadyExistsError(text)
             grants = await self._resolved(draft)
             now = self._commits.now_ns()
-            service = Service(service_id, name, dict(draft.labels), grants.grants, now, now, draft.spec)
+            extras = draft.beside.extras if draft.beside else Extras()
+            service = Service(service_id, name, dict(draft.labels), grants.grants, now, now, draft.spec, extras=extras)
             guards, ops = await service_uses(self._store, service_id, before=(), after=grants.objects)
             guards += [*grants.guards, Guard(SERVICES.name_key(name), 0), Guard(SERVICES.key(service_id), 0)]
             ops += [Put(SERVICES.name_key(name), encode(service_id)), Put(SERVICES.key(service_id), encode(service))]
@@ -91,8 +104,10 @@ class Services:
             found = await self._of_revision(reference, rev)
             if draft.name != found.value.name:
                 raise UnimplementedError("renaming services is not supported")
-            grants = await self._resolved(draft)
-            new = replace(found.value, labels=dict(draft.labels), grants=grants.grants, spec=draft.spec)
+            grants = await self._resolved(draft, found.value.grants)
+            extras = draft.beside.extras if draft.beside else found.value.extras
+            labels = dict(draft.labels)
+            new = replace(found.value, labels=labels, grants=grants.grants, spec=draft.spec, extras=extras)
             return await self._updated(found, new, grants.guards)
 
         return await self._show(await self._commits.change(caller, decide))
@@ -107,7 +122,13 @@ class Services:
                 raise PreconditionError(f"service {old.id} does not have a previous spec")
             grants = await referenced(self._store, map(_reference, old.previous_grants))
             labels = _labels(old.previous_spec)
-            new = replace(old, labels=labels, grants=old.previous_grants, spec=old.previous_spec)
+            new = replace(
+                old,
+                labels=labels,
+                grants=old.previous_grants,
+                spec=old.previous_spec,
+                extras=old.previous_extras,
+            )
             return await self._updated(found, new, grants.guards)
 
         return await self._show(await self._commits.change(caller, decide))
@@ -136,8 +157,8 @@ class Services:
             raise OutOfSequenceError("update out of sequence")
         return found
 
-    async def _resolved(self, draft: ServiceDraft) -> Resolved:
-        resolved = await referenced(self._store, draft.references)
+    async def _resolved(self, draft: ServiceDraft, before: Iterable[Grant] = ()) -> Resolved:
+        resolved = await referenced(self._store, _pinned(draft, before))
         check_conflicts(resolved.grants)
         return resolved
 
@@ -150,6 +171,7 @@ class Services:
             updated_at_ns=self._commits.now_ns(),
             previous_spec=old.spec,
             previous_grants=old.grants,
+            previous_extras=old.extras,
         )
         before = (grant.object_id for grant in old.grants)
         after = (grant.object_id for grant in new.grants)
@@ -190,10 +212,27 @@ class Services:
             return self._tasks.known()
 
 
+def _pinned(draft: ServiceDraft, before: Iterable[Grant]) -> list[Reference]:
+    """The references with their pins: those the draft names, or, when it says nothing, those that the grants had."""
+    if draft.beside is None:
+        kept = {(grant.kind, grant.target, str(grant.object_id)): grant.version for grant in before}
+        return [
+            replace(reference, version=kept.get((*_place(reference), reference.object_id)))
+            for reference in draft.references
+        ]
+    pins = {(kind, parse_target(target, kind)): number for (kind, target), number in draft.beside.pins.items()}
+    for kind, target in pins.keys() - {_place(reference) for reference in draft.references}:
+        raise InvalidGrantError(f"{kind.value} target '{target}' cannot have a version: nothing is granted there")
+    return [replace(reference, version=pins.get(_place(reference))) for reference in draft.references]
+
+
+def _place(reference: Reference) -> tuple[Kind, Target]:
+    return reference.kind, parse_target(reference.target, reference.kind)
+
+
 def _reference(grant: Grant) -> Reference:
-    if grant.version is not None:
-        raise InvalidGrantError(f"{grant.kind.value} {grant.object_name} is pinned: it cannot be rolled back to")
-    return Reference(grant.kind, grant.object_id, grant.object_name, grant.target, grant.uid, grant.gid, grant.mode)
+    owner = grant.uid, grant.gid, grant.mode
+    return Reference(grant.kind, grant.object_id, grant.object_name, grant.target, *owner, grant.version)
 
 
 def _labels(spec: JsonObject) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
+from secretfs.control.api.docker import beside
 from secretfs.control.api.docker.names import service_name
 from secretfs.control.api.docker.query import filters_of, flag, service_version
 from secretfs.control.api.docker.spec import mode_of, service_draft
@@ -103,10 +104,11 @@ def _shown(found: Found[Service]) -> dict[str, object]:
         "Version": {"Index": found.rev},
         "CreatedAt": rfc3339(service.created_at_ns),
         "UpdatedAt": rfc3339(service.updated_at_ns),
-        "Spec": service.spec,
+        "Spec": {**service.spec, **beside.shown(service.extras, service.grants)},
     }
     if service.previous_spec is not None:
-        shown["PreviousSpec"] = service.previous_spec
+        previous = beside.shown(service.previous_extras, service.previous_grants)
+        shown["PreviousSpec"] = {**service.previous_spec, **previous}
     endpoint = service.spec.get("EndpointSpec")
     shown["Endpoint"] = {"Spec": endpoint if isinstance(endpoint, dict) else {}}
     changed = rfc3339(service.updated_at_ns)

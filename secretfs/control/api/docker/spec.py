@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from secretfs.control.api.docker import json
+from secretfs.control.api.docker import beside, json
 from secretfs.control.api.docker.json import Json, canonical, decoded, labels_of, list_of, number_of, text_of
 from secretfs.control.api.http import Request
 from secretfs.control.usecases.grants import Reference, group_id, user_id
@@ -17,7 +17,7 @@ from secretfs.core.service import JsonObject
 from secretfs.errors import BadRequestError, InvalidGrantError
 
 _SPEC: Final = (
-    "Name", "Labels", "TaskTemplate", "Mode", "UpdateConfig", "RollbackConfig", "Networks", "EndpointSpec",
+    "Name", "Labels", "TaskTemplate", "Mode", "UpdateConfig", "RollbackConfig", "Networks", "EndpointSpec", beside.KEY,
 )  # fmt: skip
 _TASK: Final = (
     "ContainerSpec", "PluginSpec", "NetworkAttachmentSpec", "Resources", "RestartPolicy", "Placement", "Networks",
@@ -47,6 +47,7 @@ async def service_draft(request: Request, fresh_name: Callable[[], str]) -> Serv
     spec = _with_defaults(request)
     name = text_of(spec, "Name", "ServiceSpec") or fresh_name()
     spec = {"Name": name} | spec | {"Name": name}
+    extras = beside.taken_from(spec)
     labels = labels_of(spec, "Labels", "ServiceSpec")
     container = _container(spec)
     references = []
@@ -55,7 +56,7 @@ async def service_draft(request: Request, fresh_name: Callable[[], str]) -> Serv
             uid, gid = await user_id(place.uid), await group_id(place.gid)
             place.file.update(UID=str(uid), GID=str(gid))
             references.append(replace(place.reference, uid=uid, gid=gid))
-    return ServiceDraft(name, labels, tuple(references), spec)
+    return ServiceDraft(name, labels, tuple(references), spec, extras)
 
 
 def mode_of(spec: JsonObject) -> str:

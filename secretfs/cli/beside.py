@@ -1,0 +1,34 @@
+"""``Spec.Secretfs`` of a service: what Docker's spec has no place for. Rule: an update keeps what no flag names."""
+
+from collections.abc import Iterable
+
+from secretfs.cli import answers
+from secretfs.core.grant import GrantRequest, parse_target
+from secretfs.core.names import Kind
+
+KEY = "Secretfs"
+
+
+def pins_of(requests: Iterable[GrantRequest]) -> list[object]:
+    """The pins of grants that name a version."""
+    return [
+        {"Kind": request.kind.value, "Target": request.target, "Version": request.version}
+        for request in requests
+        if request.version is not None
+    ]
+
+
+def kept_pins(spec: object, kind: Kind, references: Iterable[object]) -> list[object]:
+    """The pins that the spec has, but for those of this kind whose references are gone."""
+    targets = {parse_target(answers.text(reference, "File", "Name"), kind) for reference in references}
+    return [
+        pin
+        for pin in answers.items(spec, KEY, "Pins")
+        if answers.text(pin, "Kind") != kind.value or answers.text(pin, "Target") in targets
+    ]
+
+
+def put(spec: dict[str, object], **fields: object) -> None:
+    """Set fields of the key, such as ``Pins``; leave the others as they are."""
+    before = spec.get(KEY)
+    spec[KEY] = (before if isinstance(before, dict) else {}) | fields
