@@ -11,6 +11,7 @@ REFUSED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
+_ATTACH_SOCKET = "attach.sock"
 _USAGE = "secretfs run [OPTIONS] -- CMD [ARG...]"
 _EXAMPLES = examples(
     "secretfs run --secret my_secret -- cat /run/secrets/my_secret",
@@ -68,6 +69,7 @@ def run(arguments: Namespace) -> int:
 
 def _become(arguments: Namespace) -> "NoReturn":
     from secretfs.cli.client import host_of, socket_path
+    from secretfs.cli.output import warning
     from secretfs.errors import UsageError
     from secretfs.runtimes.run import run as become
 
@@ -81,13 +83,19 @@ def _become(arguments: Namespace) -> "NoReturn":
     }
     become(
         command,
-        socket_path=os.path.join(os.path.dirname(socket_path(host_of(arguments))), "attach.sock"),
+        socket_path=_attach_socket(socket_path(host_of(arguments))),
         request=request,
         target_dir=arguments.target_dir,
         user=arguments.user,
         file_vars=arguments.file_vars,
         allow_new_privileges=arguments.allow_new_privileges,
+        warn=warning,
     )
+
+
+def _attach_socket(host: str) -> str:
+    """The attach socket itself, of a service as well, or the one beside the API's."""
+    return host if os.path.basename(host) == _ATTACH_SOCKET else os.path.join(os.path.dirname(host), _ATTACH_SOCKET)
 
 
 def _grant(text: str) -> dict[str, object]:

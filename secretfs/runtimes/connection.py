@@ -10,12 +10,15 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Mapping
 
 from secretfs.errors import AttachError
 from secretfs.linux import seqpacket
 
 ANSWER_SECONDS = 30  # in a crowd we wait for our turn; a daemon that lives answers within a second
+RETRY_SECONDS = 3.0  # a part of the daemon that died is back within one
+_PAUSE_SECONDS = 0.05
 MAX_REQUEST_BYTES = 64 * 1024  # what the daemon takes
 MAX_ANSWER_BYTES = 192 * 1024  # what it sends: below the default send buffer of 208 KiB
 MAX_TREES = 2
@@ -34,6 +37,31 @@ class Answer:
     def __init__(self, trees: list[int], files: list[dict[str, str]]) -> None:
         self.trees = trees
         self.files = files
+
+
+class _AwayError(AttachError):
+    """Nobody listens, or who did is gone without a word: it may be back in a moment."""
+
+
+def attached(path: str, request: Mapping[str, object]) -> tuple[socket.socket, Answer]:
+    """Ask for a task; the caller closes the connection. A daemon that is restarted meanwhile is asked again."""
+    until = time.monotonic() + RETRY_SECONDS
+    while True:
+        try:
+            return _attached_once(path, request)
+        except _AwayError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _attached_once(path: str, request: Mapping[str, object]) -> tuple[socket.socket, Answer]:
+    daemon = connected(path)
+    try:
+        return daemon, attach(daemon, request)
+    except AttachError:
+        daemon.close()
+        raise
 
 
 def connected(path: str) -> socket.socket:
@@ -107,7 +135,7 @@ def _packet(daemon: socket.socket) -> tuple[bytes, list[int], int]:
 
 def _decoded(packet: bytes, flags: int) -> dict[str, object]:
     if not packet:
-        raise _with_hint(AttachError("the daemon ended the connection"), "look at the daemon's log")
+        raise _with_hint(_AwayError("the daemon ended the connection"), "look at the daemon's log")
     try:
         message = json.loads(packet)
     except (ValueError, RecursionError):
@@ -121,8 +149,9 @@ def _decoded(packet: bytes, flags: int) -> dict[str, object]:
 
 def _unreachable(path: str, exc: OSError) -> AttachError:
     if exc.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        away = AttachError if exc.errno == errno.ENOENT else _AwayError
         return _with_hint(
-            AttachError(f"no daemon is listening on {path}"),
+            away(f"no daemon is listening on {path}"),
             "is it running? start it with 'secretfs daemon', or name its socket with --host",
         )
     if exc.errno in (errno.EACCES, errno.EPERM):
@@ -135,7 +164,7 @@ def _unreachable(path: str, exc: OSError) -> AttachError:
 def _lost(exc: OSError) -> AttachError:
     if exc.errno == errno.EAGAIN:
         return _with_hint(AttachError(f"the daemon gave no answer for {ANSWER_SECONDS} s"), "look at the daemon's log")
-    return _with_hint(AttachError(f"the connection to the daemon was lost: {exc.strerror}"), "look at the daemon's log")
+    return _with_hint(_AwayError(f"the connection to the daemon was lost: {exc.strerror}"), "look at the daemon's log")
 
 
 def _with_hint(failure: AttachError, hint: str) -> AttachError:

@@ -1,26 +1,51 @@
 """Putting a task's trees in place. The rule: a mount namespace of our own first, so that nobody else ever
 sees them.
 
-What others mount later still arrives here (``/`` becomes a slave), what is mounted here goes nowhere.
+What others mount later still arrives here (``/`` becomes a slave), what is mounted here goes nowhere. Who may not make
+a mount namespace makes it in a user namespace, in which his own uid and gid are what they were, and all others 65534.
 """
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from secretfs.errors import AttachError
 from secretfs.linux import mount, namespaces
 
+_MISSING_HINT = (
+    "let root make it once: echo 'd {place} 0755' >/etc/tmpfiles.d/secretfs.conf && systemd-tmpfiles --create"
+)
+_ELSEWHERE_HINT = "choose another directory with --target-dir"
+
+_USER_NAMESPACES_HINT = (
+    "this host must let users have user namespaces: see sysctl user.max_user_namespaces, "
+    "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"
+)
+_ROOT_HINT = "or run it as root; in a container, with the capability SYS_ADMIN"
+_MAKE = "make the target directory"
+_DETACH = "make a slave mount of"
 _EMPTY_PATHS = mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH
 
 
-def put_in_place(trees: Sequence[int], target_dir: str) -> None:
+def check_place(target_dir: str) -> None:
+    """Refuse a directory that is not there and that this process may not make. Raises: AttachError."""
+    above = target_dir
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if above != target_dir and os.path.isdir(above) and not os.access(above, os.W_OK | os.X_OK):
+        raise _failure(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), _MAKE, target_dir)
+
+
+def put_in_place(trees: Sequence[int], target_dir: str) -> bool:
     """Move the detached mounts: the first to target_dir, a second to ``configs`` beside it. Closes their
-    descriptors. This process has a mount namespace of its own from here on. Raises: AttachError.
+    descriptors. This process has a mount namespace of its own from here on; whether it needed a user namespace for
+    that. Raises: AttachError.
     """
     places = (target_dir, configs_dir(target_dir))
-    _leave()
+    unprivileged = _leave()
     for tree, place in zip(trees, places, strict=False):
         _move(tree, place)
+    return unprivileged
 
 
 def configs_dir(target_dir: str) -> str:
@@ -28,18 +53,53 @@ def configs_dir(target_dir: str) -> str:
     return os.path.join(os.path.dirname(target_dir), "configs")
 
 
-def _leave() -> None:
-    try:
-        namespaces.unshare(namespaces.CLONE_NEWNS)
-    except OSError as exc:
-        failure = AttachError(f"cannot make a mount namespace: {exc.strerror}")
-        failure.add_note("run it as root; in a container, with the capability SYS_ADMIN")
-        raise failure from None
-    with _Refusing("make a slave mount of", "/"):
+def paths(files: Sequence[Mapping[str, str]], target_dir: str) -> list[str]:
+    """Where the files of an answer are, in its order."""
+    directories = {"secret": target_dir}
+    return [f"{directories.get(file['Kind']) or configs_dir(target_dir)}/{file['Target']}" for file in files]
+
+
+def _leave() -> bool:
+    """Whether it took a user namespace. There the daemon's mount cannot be left: the mounts that it began with are
+    locked together. It is closed to all but root, also to a file handle, and root is nobody there.
+    """
+    unprivileged = not _privileged()
+    if unprivileged:
+        _leave_as_anybody()
+    with _Refusing(_DETACH, "/"):
         mount.mount(None, "/", flags=mount.MS_REC | mount.MS_SLAVE)
-    for place in _daemons_mounts():
+    for place in [] if unprivileged else _daemons_mounts():
         with _Refusing("leave the daemon's mount at", place):
             mount.umount2(place, mount.MNT_DETACH)
+    return unprivileged
+
+
+def _privileged() -> bool:
+    """Make a mount namespace, if we may."""
+    try:
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+    except PermissionError:
+        return False
+    except OSError as exc:
+        raise AttachError(f"cannot make a mount namespace: {exc.strerror}") from None
+    return True
+
+
+def _leave_as_anybody() -> None:
+    """A user namespace, see user_namespaces(7): who maps but himself need no privilege, and must give up setgroups(2),
+    with which he could leave a group that is denied something.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        namespaces.unshare(namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNS)
+        for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(line)
+    except OSError as exc:
+        failure = AttachError(f"cannot make a user namespace: {exc.strerror}")
+        failure.add_note(_USER_NAMESPACES_HINT)
+        failure.add_note(_ROOT_HINT)
+        raise failure from None
 
 
 def _daemons_mounts() -> list[str]:
@@ -59,7 +119,7 @@ def _unescaped(place: bytes) -> str:
 
 
 def _move(tree: int, place: str) -> None:
-    with _Refusing("make the target directory", place):
+    with _Refusing(_MAKE, place):
         _make(place)
     with _Refusing("mount on", place):
         target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -92,13 +152,18 @@ class _Refusing:
         return None
 
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
-        if isinstance(exc, FileExistsError | NotADirectoryError):
-            raise _failure(f"cannot {self.act} {self.place}: a file is in the way") from None
         if isinstance(exc, OSError):
-            raise _failure(f"cannot {self.act} {self.place}: {exc.strerror}") from None
+            raise _failure(exc, self.act, self.place) from None
 
 
-def _failure(text: str) -> AttachError:
-    failure = AttachError(text)
-    failure.add_note("choose another directory with --target-dir")
+def _failure(exc: OSError, act: str, place: str) -> AttachError:
+    in_the_way = isinstance(exc, FileExistsError | NotADirectoryError)
+    failure = AttachError(f"cannot {act} {place}: {'a file is in the way' if in_the_way else exc.strerror}")
+    if act == _DETACH:  # AppArmor lets everybody make a user namespace, and do nothing in it
+        failure.add_note(_USER_NAMESPACES_HINT)
+        failure.add_note(_ROOT_HINT)
+        return failure
+    if act == _MAKE and isinstance(exc, PermissionError):
+        failure.add_note(_MISSING_HINT.format(place=place))
+    failure.add_note(_ELSEWHERE_HINT)
     return failure

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from secretfs.errors import AttachError
-from secretfs.runtimes.tree import configs_dir
+from secretfs.runtimes.tree import paths
 
 
 def file_variables(files: Sequence[Mapping[str, str]], target_dir: str) -> dict[bytes, bytes]:
@@ -17,12 +17,10 @@ def file_variables(files: Sequence[Mapping[str, str]], target_dir: str) -> dict[
     """
     by_name = Counter(variable_name(file["Name"]) for file in files)
     found: dict[str, str] = {}
-    for file in files:
+    for file, path in zip(files, paths(files, target_dir), strict=True):
         name = variable_name(file["Name"])
         if by_name[name] > 1:
             name = variable_name(file["Target"])
-        directory = target_dir if file["Kind"] == "secret" else configs_dir(target_dir)
-        path = f"{directory}/{file['Target']}"
         if found.setdefault(name, path) != path:
             raise _ambiguous(name, found[name], path)
     return {name.encode(): path.encode() for name, path in found.items()}
