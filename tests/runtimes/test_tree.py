@@ -37,8 +37,10 @@ def refusal(act, *, root: str | None = None, uid: int = 4321) -> list[str]:
 def test_who_can_have_no_user_namespace_is_told_what_forbids_it(tmp_path):
     assert refusal(lambda: tree.put_in_place([], "/run/secrets"), root=str(tmp_path)) == [
         "cannot make a user namespace: Operation not permitted",
-        "this host must let users have user namespaces: see sysctl user.max_user_namespaces, "
-        "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
+        (
+            "this host must let users have user namespaces: see sysctl user.max_user_namespaces, "
+            "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"
+        ),
         "or run it as root; in a container, with the capability SYS_ADMIN",
     ]
 
