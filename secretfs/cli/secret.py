@@ -6,10 +6,10 @@ import time
 from argparse import Namespace, _SubParsersAction
 
 from secretfs.cli import answers, filters, output, times
-from secretfs.cli.client import quoted
-from secretfs.cli.commands import add_inspect_flags, add_listing_flags, client_of, for_each
+from secretfs.cli.commands import client_of
 from secretfs.cli.listing import Columns, Row, by_name, show
 from secretfs.cli.parser import CommandParser, add_commands, examples
+from secretfs.cli.verbs import add_inspect, add_ls, add_rm
 from secretfs.errors import UsageError
 
 MAX_READ_BYTES = 2 * 500 * 1024  # docker/cli command/secret/create.go: twice the limit, the daemon refuses the rest
@@ -38,9 +38,34 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     )
     verbs = add_commands(noun)
     _register_create(verbs)
-    _register_ls(verbs)
-    _register_inspect(verbs)
-    _register_rm(verbs)
+    add_ls(
+        verbs,
+        "secret",
+        ls,
+        description="List secrets. Values are never shown.\n"
+        "Placeholders: .ID .Name .Driver .CreatedAt .UpdatedAt .Labels .Label",
+        lines=(
+            "secretfs secret ls",
+            "secretfs secret ls --filter label=env=prod --format '{{.ID}} {{.Name}}'",
+        ),
+    )
+    add_inspect(
+        verbs,
+        "secret",
+        _print_pretty,
+        what="secrets, but not their values",
+        lines=(
+            "secretfs secret inspect my_secret",
+            "secretfs secret inspect --format '{{json .Spec.Labels}}' my_secret",
+        ),
+    )
+    add_rm(
+        verbs,
+        "secret",
+        summary="remove secrets that nothing uses",
+        description="Remove secrets. One that a service or a running task is granted stays, and both are named.",
+        line="secretfs secret rm my_secret",
+    )
 
 
 def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
@@ -58,49 +83,6 @@ def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
     parser.add_argument("name", metavar="SECRET", help="1 to 64 of a-z A-Z 0-9 - _ .")
     parser.add_argument("file", metavar="FILE|-", nargs="?", help="where the value is; - is standard input")
     parser.set_defaults(handler=create)
-
-
-def _register_ls(verbs: "_SubParsersAction[CommandParser]") -> None:
-    parser = verbs.add_parser(
-        "ls",
-        aliases=["list"],
-        help="list secrets",
-        description="List secrets. Values are never shown.\n"
-        "Placeholders: .ID .Name .Driver .CreatedAt .UpdatedAt .Labels .Label",
-        epilog=examples(
-            "secretfs secret ls",
-            "secretfs secret ls --filter label=env=prod --format '{{.ID}} {{.Name}}'",
-        ),
-    )
-    add_listing_flags(parser, filters="name=PREFIX, id=PREFIX, label=KEY or label=KEY=VALUE")
-    parser.set_defaults(handler=ls)
-
-
-def _register_inspect(verbs: "_SubParsersAction[CommandParser]") -> None:
-    parser = verbs.add_parser(
-        "inspect",
-        help="show all about secrets, but not their values",
-        description="Show all about secrets, but not their values. A secret is named by id, name or start of the id.",
-        epilog=examples(
-            "secretfs secret inspect my_secret",
-            "secretfs secret inspect --format '{{json .Spec.Labels}}' my_secret",
-        ),
-    )
-    add_inspect_flags(parser)
-    parser.add_argument("secret", metavar="SECRET", nargs="+")
-    parser.set_defaults(handler=inspect)
-
-
-def _register_rm(verbs: "_SubParsersAction[CommandParser]") -> None:
-    parser = verbs.add_parser(
-        "rm",
-        aliases=["remove"],
-        help="remove secrets that nothing uses",
-        description="Remove secrets. One that a service or a running task is granted stays, and both are named.",
-        epilog=examples("secretfs secret rm my_secret"),
-    )
-    parser.add_argument("secret", metavar="SECRET", nargs="+")
-    parser.set_defaults(handler=remove)
 
 
 def create(arguments: Namespace) -> int:
@@ -134,24 +116,6 @@ def ls(arguments: Namespace) -> int:
     rows.sort(key=lambda row: by_name(row.fields["Name"]))
     show(rows, COLUMNS, form=arguments.format, quiet=arguments.quiet)
     return 0
-
-
-def inspect(arguments: Namespace) -> int:
-    """Print the secrets as the daemon has them."""
-    from secretfs.cli.inspection import inspect as inspected
-
-    return inspected(client_of(arguments), arguments, noun="secret", references=arguments.secret, pretty=_print_pretty)
-
-
-def remove(arguments: Namespace) -> int:
-    """Remove each secret; print those that are gone."""
-    client = client_of(arguments)
-
-    def act(reference: str) -> None:
-        client.delete(f"/secrets/{quoted(reference)}")
-        output.line(reference)
-
-    return for_each(arguments.secret, "secret", act)
 
 
 def _row(secret: object, now_ns: int) -> Row:

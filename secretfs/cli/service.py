@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 from secretfs.cli import answers, beside, filters, output, times
 from secretfs.cli.client import Client, encoded, quoted
-from secretfs.cli.commands import add_inspect_flags, add_listing_flags, client_of, for_each
+from secretfs.cli.commands import add_listing_flags, client_of, for_each
 from secretfs.cli.listing import Columns, Row, by_name, show
 from secretfs.cli.parser import CommandParser, add_commands, examples
+from secretfs.cli.verbs import add_inspect, add_ls, add_rm
 from secretfs.core.names import Kind
 from secretfs.errors import InvalidArgumentError, OutOfSequenceError
 
@@ -45,10 +46,29 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     verbs = add_commands(noun)
     _register_create(verbs)
     _register_update(verbs)
-    _register_ls(verbs)
-    _register_inspect(verbs)
+    add_ls(
+        verbs,
+        "service",
+        ls,
+        description="List services, with how many tasks are running and how many grants they have.\n"
+        "Placeholders: .ID .Name .Tasks .Secrets .CreatedAt .UpdatedAt .Labels .Label",
+        lines=("secretfs service ls", "secretfs service ls --quiet --filter name=web"),
+    )
+    add_inspect(
+        verbs,
+        "service",
+        _print_pretty,
+        what="services",
+        lines=("secretfs service inspect web", "secretfs service inspect --pretty web"),
+    )
     _register_ps(verbs)
-    _register_rm(verbs)
+    add_rm(
+        verbs,
+        "service",
+        summary="remove services; the secrets of their tasks are flushed",
+        description="Remove services. The secrets of their running tasks are flushed; the programs go on.",
+        line="secretfs service rm web",
+    )
 
 
 def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
@@ -89,31 +109,6 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
     parser.set_defaults(handler=update)
 
 
-def _register_ls(verbs: "_SubParsersAction[CommandParser]") -> None:
-    parser = verbs.add_parser(
-        "ls",
-        aliases=["list"],
-        help="list services",
-        description="List services, with how many tasks are running and how many grants they have.\n"
-        "Placeholders: .ID .Name .Tasks .Secrets .CreatedAt .UpdatedAt .Labels .Label",
-        epilog=examples("secretfs service ls", "secretfs service ls --quiet --filter name=web"),
-    )
-    add_listing_flags(parser, filters="name=PREFIX, id=PREFIX, label=KEY or label=KEY=VALUE")
-    parser.set_defaults(handler=ls)
-
-
-def _register_inspect(verbs: "_SubParsersAction[CommandParser]") -> None:
-    parser = verbs.add_parser(
-        "inspect",
-        help="show all about services",
-        description="Show all about services. A service is named by its id, its name or the start of its id.",
-        epilog=examples("secretfs service inspect web", "secretfs service inspect --pretty web"),
-    )
-    add_inspect_flags(parser)
-    parser.add_argument("service", metavar="SERVICE", nargs="+")
-    parser.set_defaults(handler=inspect)
-
-
 def _register_ps(verbs: "_SubParsersAction[CommandParser]") -> None:
     parser = verbs.add_parser(
         "ps",
@@ -125,18 +120,6 @@ def _register_ps(verbs: "_SubParsersAction[CommandParser]") -> None:
     add_listing_flags(parser)
     parser.add_argument("service", metavar="SERVICE", nargs="+")
     parser.set_defaults(handler=ps)
-
-
-def _register_rm(verbs: "_SubParsersAction[CommandParser]") -> None:
-    parser = verbs.add_parser(
-        "rm",
-        aliases=["remove"],
-        help="remove services; the secrets of their tasks are flushed",
-        description="Remove services. The secrets of their running tasks are flushed; the programs go on.",
-        epilog=examples("secretfs service rm web"),
-    )
-    parser.add_argument("service", metavar="SERVICE", nargs="+")
-    parser.set_defaults(handler=remove)
 
 
 def create(arguments: Namespace) -> int:
@@ -197,15 +180,6 @@ def ls(arguments: Namespace) -> int:
     return 0
 
 
-def inspect(arguments: Namespace) -> int:
-    """Print the services as the daemon has them."""
-    from secretfs.cli.inspection import inspect as inspected
-
-    return inspected(
-        client_of(arguments), arguments, noun="service", references=arguments.service, pretty=_print_pretty
-    )
-
-
 def ps(arguments: Namespace) -> int:
     """Print the running tasks of the services."""
     from secretfs.cli.task import print_tasks
@@ -216,17 +190,6 @@ def ps(arguments: Namespace) -> int:
     if wanted:
         print_tasks(client, arguments, services=wanted)
     return code
-
-
-def remove(arguments: Namespace) -> int:
-    """Remove each service; print those that are gone."""
-    client = client_of(arguments)
-
-    def act(reference: str) -> None:
-        client.delete(f"/services/{quoted(reference)}")
-        output.line(reference)
-
-    return for_each(arguments.service, "service", act)
 
 
 def _service(client: Client, reference: str) -> object:
