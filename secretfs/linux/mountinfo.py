@@ -22,6 +22,7 @@ class Mount:
     path: str  # where it is mounted, seen from the process's root directory
     fstype: str
     source: str
+    shared: bool = False  # what is mounted on it is mounted in other namespaces as well, see mount_namespaces(7)
 
 
 def mounts(process: int | str = "self", *, proc: int | None = None) -> list[Mount]:
@@ -41,16 +42,24 @@ def parsed(table: bytes) -> list[Mount]:
 
 
 def mount_at(path: str) -> Mount | None:
-    """The topmost mount on a directory, None when nothing is mounted there. OSError when there is no such path.
+    """The topmost mount on a directory, None when nothing is mounted there. OSError when there is no such path."""
+    mount, where = _under(path)
+    return mount if mount and mount.path == where else None
 
-    Only the path is walked (O_PATH): the directory itself is not looked at.
-    """
+
+def mount_under(path: str) -> Mount | None:
+    """The mount that a path lies on; None when it begins outside of a chroot. OSError when there is no such path."""
+    return _under(path)[0]
+
+
+def _under(path: str) -> tuple[Mount | None, str]:
+    """With the path's plain name. Only the path is walked (O_PATH): the directory itself is not looked at."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         found, where = mount_of(fd), os.readlink(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
-    return next((mount for mount in mounts() if mount.id == found and mount.path == where), None)
+    return next((mount for mount in mounts() if mount.id == found), None), where
 
 
 def mount_of(fd: int, *, proc: int | None = None) -> int:
@@ -72,6 +81,7 @@ def _mount(fields: list[bytes]) -> Mount:
         _plain(fields[4]),
         _plain(fields[fstype]),
         _plain(fields[fstype + 1]),
+        any(field.startswith(b"shared:") for field in fields[6 : fstype - 1]),
     )
 
 

@@ -5,6 +5,7 @@ control, and does for control, in a few fixed verbs, what needs root. It has no 
 
 ==============  ==================================================================================================
 ``setup``       directories, locks, sockets, uids: refused before anything is changed, or made
+``mountpoint``  where the mount goes, and that nobody else gets it
 ``connection``  the mount, the device, INIT, RESEND
 ``arena``       the memfd: made, locked, wiped
 ``child``       one process: started, watched, killed

@@ -7,7 +7,6 @@ A second, detached mount of the same connection is kept: should somebody take th
 there again, and no task notices.
 """
 
-import contextlib
 import os
 import select
 from typing import Final, Self
@@ -16,8 +15,6 @@ from secretfs.errors import SetupError
 from secretfs.linux import fuse, mountinfo
 from secretfs.linux.mount import (
     AT_FDCWD,
-    MNT_DETACH,
-    MNT_FORCE,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -25,9 +22,8 @@ from secretfs.linux.mount import (
     mount,
     move_mount,
     open_tree,
-    umount2,
 )  # fmt: skip
-from secretfs.supervisor.setup import FSTYPE, SOURCE
+from secretfs.supervisor.mountpoint import FSTYPE, SOURCE, shelter, take_away
 
 DEVICE: Final = "/dev/fuse"
 _FLAGS: Final = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
@@ -57,12 +53,13 @@ class Connection:
         try:
             _mount(fd, mountpoint)
         except SetupError:
+            take_away(mountpoint)
             os.close(fd)
             raise
         try:
             return cls(mountpoint, fd, _init_of(fd))
         except (OSError, SetupError) as exc:
-            _abort(mountpoint)
+            take_away(mountpoint)
             os.close(fd)
             if isinstance(exc, SetupError):
                 raise
@@ -81,6 +78,7 @@ class Connection:
         """Put the mount where it belongs, if somebody has taken it away; whether that was so. Raises OSError."""
         if not self._changes.poll(0) or self._in_place():
             return False
+        shelter(self.mountpoint)
         move_mount(self._spare, "", AT_FDCWD, self.mountpoint)
         os.close(self._spare)
         self._spare = open_tree(self.mountpoint)
@@ -95,7 +93,7 @@ class Connection:
             return
         for fd in (self._spare, self._table):
             os.close(fd)
-        _abort(self.mountpoint)
+        take_away(self.mountpoint)
         os.close(self.fd)
         self.fd = -1
 
@@ -106,12 +104,6 @@ class Connection:
 def _device_at(mountpoint: str) -> str:
     found = mountinfo.mount_at(mountpoint)
     return found.device if found else ""
-
-
-def _abort(mountpoint: str) -> None:
-    for flags in (MNT_FORCE, MNT_DETACH):
-        with contextlib.suppress(OSError):  # MNT_FORCE aborts the connection even where it says EBUSY
-            umount2(mountpoint, flags)
 
 
 def _opened_device() -> int:
@@ -127,6 +119,7 @@ def _opened_device() -> int:
 def _mount(fd: int, mountpoint: str) -> None:
     options = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     try:
+        shelter(mountpoint)
         mount(SOURCE, mountpoint, f"{FSTYPE}.{SOURCE}", _FLAGS, options)
     except OSError as exc:
         raise SetupError(

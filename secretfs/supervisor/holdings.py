@@ -7,7 +7,7 @@ from typing import Final
 
 from secretfs.errors import SetupError
 from secretfs.link.spawn import ControlStart, FsStart, SupervisorStart
-from secretfs.supervisor import log, setup
+from secretfs.supervisor import log, mountpoint, setup
 from secretfs.supervisor.arena import ArenaMemory
 from secretfs.supervisor.child import Child
 from secretfs.supervisor.connection import Connection
@@ -43,7 +43,7 @@ def claimed(start: SupervisorStart, control: Ids) -> Holdings:
 
 
 def _made(start: SupervisorStart, locks: tuple[int, int]) -> Holdings:
-    setup.clear_mountpoint(start.mountpoint)
+    mountpoint.clear(start.mountpoint)
     arena = ArenaMemory.made(start.arena_bytes)
     sockets = Sockets.made(start.runtime_dir)
     connection = Connection.made(start.mountpoint)  # last: whatever else is refused leaves no mount behind

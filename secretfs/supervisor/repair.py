@@ -35,7 +35,7 @@ from secretfs.linux.mount import (
 )
 from secretfs.linux.mountinfo import Mount
 from secretfs.supervisor import log
-from secretfs.supervisor.setup import secretfs_mount
+from secretfs.supervisor.mountpoint import secretfs_mount
 
 _TREE: Final = re.compile(r"/[0-9a-z]{25}/(?:secrets|configs)(?:/.*)?")
 _DELETED: Final = "//deleted"

@@ -17,13 +17,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from secretfs.errors import SetupError
-from secretfs.linux import mountinfo
-from secretfs.linux.mount import MNT_DETACH, MNT_FORCE, umount2
-from secretfs.linux.mountinfo import Mount
 from secretfs.linux.process import process_state
 
-FSTYPE: Final = "fuse"
-SOURCE: Final = "secretfs"
 _FS_USER: Final = ("secretfs-fs", 75301)
 _CONTROL_USER: Final = ("secretfs-control", 75302)
 _API_GROUP: Final = "secretfs"
@@ -116,28 +111,6 @@ def _flocked(fd: int) -> bool:
             return True
 
 
-def clear_mountpoint(path: str) -> None:
-    """An empty directory that nothing is mounted on. A dead or left-over mount of secretfs is ended.
-
-    It may still have an fs, which has outlived its supervisor: what that one serves can be revoked by nobody, so it is
-    cut off, in every namespace. Only called with the lock held: no living daemon has that mount. Raises SetupError.
-    """
-    while _left_over(path):
-        try:
-            umount2(path, MNT_FORCE)
-        except OSError:  # EBUSY: but the connection is aborted, clones of the mount serve nobody any more
-            umount2(path, MNT_DETACH)
-    try:
-        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = os.listdir(path)
-    except FileExistsError:
-        raise SetupError(f"mountpoint {path!r} is not a directory: choose another with --mountpoint") from None
-    except OSError as exc:
-        raise SetupError(f"mountpoint {path!r} cannot be used: {exc.strerror}") from exc
-    if content:
-        raise SetupError(f"mountpoint {path!r} is not empty: choose another with --mountpoint")
-
-
 def listener(path: str, kind: socket.SocketKind, *, mode: int, gid: int = 0) -> socket.socket:
     """A listening unix socket at ``path``; a file left there by a dead daemon is replaced."""
     end = socket.socket(socket.AF_UNIX, kind)
@@ -213,17 +186,3 @@ def _ids(name: str, number: int) -> Ids:
     except KeyError:
         return Ids(number, number)
     return Ids(user.pw_uid, user.pw_gid)
-
-
-def _left_over(path: str) -> bool:
-    """Only the mount table is asked: an fs that is stopped would not answer."""
-    try:
-        found = mountinfo.mount_at(path)
-    except OSError:
-        return False
-    return found is not None and secretfs_mount(found)
-
-
-def secretfs_mount(mount: Mount) -> bool:
-    """Whether it is one of ours; which daemon's is another question."""
-    return mount.source == SOURCE and mount.fstype in (FSTYPE, f"{FSTYPE}.{SOURCE}")

@@ -33,6 +33,7 @@ class Daemon:
         self.key = root / "root.key"
         self.host = f"unix://{self.runtime}/api.sock"
         self.environment = {**os.environ, "SECRETFS_HOST": self.host}
+        self.within: tuple[str, ...] = ()  # a program that runs all others, in another namespace say
         self.lines: list[str] = []
         self._events: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self._process: subprocess.Popen | None = None
@@ -48,7 +49,7 @@ class Daemon:
     def spawn(self, *options: str, command: tuple[str, ...] = (SECRETFS, "daemon"), **environment: str) -> None:
         arguments = ["--state-dir", self.state, "--runtime-dir", self.runtime, "--root-key", f"file:{self.key}"]
         self._process = subprocess.Popen(
-            [*command, *map(str, arguments), *options],
+            [*self.within, *command, *map(str, arguments), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -120,7 +121,8 @@ class Daemon:
         return [self.pid, *self.children().values()]
 
     def cli(self, *words: str, input: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess:
-        done = subprocess.run([SECRETFS, *words], input=input, capture_output=True, env=self.environment, timeout=60)
+        command = [*self.within, SECRETFS, *words]
+        done = subprocess.run(command, input=input, capture_output=True, env=self.environment, timeout=60)
         if check:
             assert done.returncode == 0, (words, done.returncode, done.stderr.decode())
         return done
@@ -166,7 +168,7 @@ class Daemon:
             f"/run/secrets/{target}={','.join(hashlib.sha256(value).hexdigest() for value in values)}"
             for target, values in files.items()
         ]
-        command = [SECRETFS, "run", "--service", service, "--", sys.executable, READER, *words]
+        command = [*self.within, SECRETFS, "run", "--service", service, "--", sys.executable, READER, *words]
         readers = [
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.environment) for _ in range(count)
         ]
@@ -240,7 +242,7 @@ class Inside:
 
     def __init__(self, daemon: Daemon, options: tuple[str, ...]) -> None:
         self._process = subprocess.Popen(
-            [SECRETFS, "run", *options, "--", sys.executable, INSIDE],
+            [*daemon.within, SECRETFS, "run", *options, "--", sys.executable, INSIDE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

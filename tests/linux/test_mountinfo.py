@@ -16,8 +16,9 @@ LINES = [
     ),
     (
         rb"31 1 0:9 /id/secrets//deleted /a\040b\011c\134d ro shared:2 master:1 - fuse.secretfs a\040- ro",
-        Mount(31, 1, "0:9", "/id/secrets//deleted", "/a b\tc\\d", "fuse.secretfs", "a -"),
+        Mount(31, 1, "0:9", "/id/secrets//deleted", "/a b\tc\\d", "fuse.secretfs", "a -", shared=True),
     ),
+    (b"32 1 8:1 / /shared:1 rw master:1 - ext4 shared:2 rw", Mount(32, 1, "8:1", "/", "/shared:1", "ext4", "shared:2")),
     (b"32 1 8:1 / /\xc3\xbc rw - ext4 /dev/sda1 rw", Mount(32, 1, "8:1", "/", "/ü", "ext4", "/dev/sda1")),
     (b"33 1 8:1 / /\xff - - x y rw", Mount(33, 1, "8:1", "/", "/\udcff", "x", "y")),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from secretfs.errors import SetupError
-from secretfs.linux.mount import MNT_DETACH, MNT_FORCE, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from secretfs.linux.mount import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from secretfs.supervisor import connection
 from secretfs.supervisor.connection import Connection
 
@@ -19,7 +19,7 @@ INIT = b"INIT" * 26
 def kernel(monkeypatch):
     """The other end of the device, and what was mounted and unmounted."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    kernel = SimpleNamespace(device=theirs, mounts=[], umounts=[], fd=ours.detach(), refuses=None, init=INIT)
+    kernel = SimpleNamespace(device=theirs, mounts=[], taken_away=[], fd=ours.detach(), refuses=None, init=INIT)
 
     def mount(*arguments):
         kernel.mounts.append(arguments)
@@ -28,13 +28,10 @@ def kernel(monkeypatch):
         if kernel.init:
             kernel.device.send(kernel.init)
 
-    def umount2(path, flags):
-        kernel.umounts.append((path, flags))
-        raise OSError(errno.EBUSY, "busy")
-
     monkeypatch.setattr(connection, "_opened_device", lambda: kernel.fd)
     monkeypatch.setattr(connection, "mount", mount)
-    monkeypatch.setattr(connection, "umount2", umount2)
+    monkeypatch.setattr(connection, "shelter", kernel.mounts.append)
+    monkeypatch.setattr(connection, "take_away", kernel.taken_away.append)
     monkeypatch.setattr(connection, "_INIT_MILLISECONDS", 20)
     yield kernel
     theirs.close()
@@ -46,7 +43,8 @@ def is_open(fd: int) -> bool:
 
 def test_it_mounts_read_only_and_lets_the_kernel_check_modes(kernel):
     made = Connection.made("/mnt")
-    ((source, where, kind, flags, options),) = kernel.mounts
+    sheltered, (source, where, kind, flags, options) = kernel.mounts
+    assert sheltered == "/mnt", "before anything is mounted there"
     assert (source, where, kind) == ("secretfs", "/mnt", "fuse.secretfs")
     assert flags == MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
     assert options == f"fd={made.fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
@@ -66,10 +64,10 @@ def test_a_resend_is_one_notification(kernel):
     made.end()
 
 
-def test_the_end_aborts_before_it_unmounts_and_nothing_stops_it(kernel):
+def test_the_end_leaves_neither_mount_nor_device(kernel):
     made = Connection.made("/mnt")
     made.end()
-    assert kernel.umounts == [("/mnt", MNT_FORCE), ("/mnt", MNT_DETACH)]
+    assert kernel.taken_away == ["/mnt"]
     assert not is_open(kernel.fd)
 
 
@@ -78,7 +76,7 @@ def test_a_second_end_takes_nothing_away_from_anybody(kernel):
     made.end()
     somebody_elses = os.open("/", os.O_PATH)
     made.end()
-    assert len(kernel.umounts) == 2
+    assert len(kernel.taken_away) == 1
     assert is_open(somebody_elses)
     os.close(somebody_elses)
 
@@ -91,14 +89,14 @@ def test_a_mount_that_is_refused_is_said_and_leaves_no_device_open(kernel):
         "secretfs cannot be mounted on '/mnt': Operation not permitted: CAP_SYS_ADMIN is needed"
     )
     assert not is_open(kernel.fd)
-    assert not kernel.umounts, "somebody else's mount may be there"
+    assert kernel.taken_away == ["/mnt"], "its shelter"
 
 
 def test_a_kernel_that_sends_no_init_is_said_and_no_mount_is_left(kernel):
     kernel.init = b""
     with pytest.raises(SetupError, match="the kernel sent no FUSE_INIT within 20 ms"):
         Connection.made("/mnt")
-    assert ("/mnt", MNT_DETACH) in kernel.umounts
+    assert kernel.taken_away == ["/mnt"]
     assert not is_open(kernel.fd)
 
 
@@ -150,6 +148,7 @@ def test_a_mount_that_is_missing_is_put_back(kernel, moves, there):
     moves.device = there
     spare = made._spare
     assert made.kept() is True
+    assert kernel.mounts[-1] == "/mnt", "sheltered again"
     assert moves.moved[0][0] == spare
     assert moves.moved[0][3] == "/mnt"
     made.end()

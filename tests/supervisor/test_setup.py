@@ -11,7 +11,6 @@ import threading
 import pytest
 
 from secretfs.errors import SetupError
-from secretfs.linux.mountinfo import Mount
 from secretfs.supervisor import setup
 from secretfs.supervisor.setup import Ids
 
@@ -129,43 +128,6 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_points_at_left_alone(tmp_p
 def test_a_lock_that_is_a_directory_is_refused(tmp_path):
     (tmp_path / "daemon.lock").mkdir()
     assert refusal(setup.locked, str(tmp_path)) == f"{str(tmp_path)!r} cannot be locked: Is a directory"
-
-
-# -- the mountpoint --------------------------------------------------------------------------------------------------
-
-
-def test_a_mountpoint_is_made_for_root_alone(tmp_path):
-    setup.clear_mountpoint(str(tmp_path / "a" / "mnt"))
-    assert stat.S_IMODE((tmp_path / "a" / "mnt").stat().st_mode) == 0o700
-
-
-def test_a_mountpoint_with_something_in_it_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    assert refusal(setup.clear_mountpoint, str(tmp_path)) == (
-        f"mountpoint {str(tmp_path)!r} is not empty: choose another with --mountpoint"
-    )
-    assert (tmp_path / "file").exists()
-
-
-def test_a_mountpoint_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    assert refusal(setup.clear_mountpoint, str(tmp_path / "file")) == (
-        f"mountpoint {str(tmp_path / 'file')!r} is not a directory: choose another with --mountpoint"
-    )
-
-
-def test_a_mountpoint_below_a_file_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    assert refusal(setup.clear_mountpoint, str(tmp_path / "file" / "mnt")).endswith("cannot be used: Not a directory")
-
-
-MOUNTS = [("fuse.secretfs", "secretfs", True), ("fuse", "secretfs", True), ("fuse.sshfs", "secretfs", False),
-          ("fuse.secretfs", "other", False), ("tmpfs", "secretfs", False)]  # fmt: skip
-
-
-@pytest.mark.parametrize(("fstype", "source", "ours"), MOUNTS)
-def test_mounts_of_secretfs_are_told_from_others(fstype, source, ours):
-    assert setup.secretfs_mount(Mount(30, 1, "0:9", "/", "/mnt", fstype, source)) is ours
 
 
 # -- sockets ---------------------------------------------------------------------------------------------------------
