@@ -1,8 +1,8 @@
 """The place of the mount: empty before, and as it was afterwards.
 
 What is mounted on a shared mount, and systemd makes ``/`` one, is mounted in all its peers and slaves: in containers,
-and in living tasks, where root would find the trees of other tasks. There the mountpoint is bound onto itself first, and
-that bind is private.
+and in living tasks, where root would find the trees of other tasks. There the mountpoint is bound onto itself first,
+and that bind is private.
 """
 
 import contextlib
