@@ -1,8 +1,8 @@
-"""Values on their way into the store and, still sealed, on their way to fs. Rule: control sees plaintext only
-while it is created.
+"""Values on their way into the store and, still sealed, on their way to fs. Rule: control sees the plaintext
+of a secret only while it is created.
 
 The one exception is Docker's "update with equal data is allowed", which opens the stored value into a buffer
-that is wiped.
+that is wiped. Configs are no secrets: whoever may use the API reads them.
 """
 
 import hmac
@@ -48,14 +48,24 @@ class Values:
 
     async def equal(self, content: VersionRef, value: bytes | bytearray | memoryview) -> bool:
         """Whether the stored value is this one. Raises: as sealed."""
+        plain = await self.opened(content)
+        try:
+            return hmac.compare_digest(plain, value)
+        finally:
+            wipe(plain)
+
+    async def opened(self, content: VersionRef) -> bytearray:
+        """The value itself; the caller wipes it. Raises: as sealed."""
         sealed = await self.sealed(content)
         plain = bytearray(max(0, len(sealed.ciphertext) - OVERHEAD_BYTES))
         try:
             unseal_into(sealed.data_key, sealed.ciphertext, sealed.context, plain)
-            return hmac.compare_digest(plain, value)
-        finally:
+        except BaseException:
             wipe(plain)
+            raise
+        finally:
             wipe(sealed.data_key)
+        return plain
 
     async def _kind_of(self, object_id: ObjectId) -> Kind:
         for kind, noun in OBJECTS.items():

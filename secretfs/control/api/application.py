@@ -26,10 +26,12 @@ from secretfs.store.base import Store
 
 def api(store: Store, cluster_id: str, commits: Commits, values: Values, tasks: Tasks) -> Handler:
     """The Docker Engine API and the native one."""
+    secrets = Secrets(commits, values)
     services = Services(commits, tasks)
     routes: Routes = {
         **SystemRoutes(cluster_id).routes(),
-        **SecretRoutes(Kind.SECRET, Secrets(commits, values)).routes(),
+        **SecretRoutes(Kind.SECRET, secrets).routes(),
+        **SecretRoutes(Kind.CONFIG, secrets).routes(),
         **ServiceRoutes(services, tasks).routes(),
         **TaskRoutes(tasks, services, node_id_of(cluster_id)).routes(),
         **NativeRoutes(store, tasks).routes(),

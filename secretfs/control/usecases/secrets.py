@@ -89,6 +89,11 @@ class Secrets:
         check_keys(filters, FILTERS[kind])
         return [found for found in await every(self._store, OBJECTS[kind]) if _wanted(filters, found.value)]
 
+    async def config_data(self, config: Secret) -> bytearray:
+        """What a config holds, in its newest version. Raises: NotFoundError, CorruptRecordError, UnsealError."""
+        assert config.kind is Kind.CONFIG  # a secret's value leaves through fs only
+        return await self._values.opened(VersionRef(config.id, config.newest.number))
+
     async def update_labels(self, caller: Caller, reference: str, rev: int, draft: Draft, value: Value) -> None:
         """Replace the labels of the object as of revision rev. Name and value must be absent or what they
         are.

@@ -1,8 +1,14 @@
-"""``/secrets`` (and, by kind, ``/configs``). Rule: the value in a body is decoded into one buffer, and
-that is wiped.
+"""``/secrets`` and, by kind, ``/configs``. Rule: the value in a body is decoded into one buffer, and that is
+wiped.
+
+A config is answered with its data, as Docker's clients expect it. A listing of many is large: ``?data=false``,
+which Docker's clients do not send, leaves it out.
 """
 
+import contextlib
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 import msgspec
 
@@ -16,8 +22,12 @@ from secretfs.control.records.lookup import Found
 from secretfs.control.usecases.secrets import Draft, Secrets
 from secretfs.core.names import Kind
 from secretfs.core.secret import Driver, Secret
+from secretfs.errors import NotFoundError
 
-_NAMES = ("Name", "Labels", "Driver", "Templating")
+_NAMES = {
+    Kind.SECRET: ("Name", "Labels", "Driver", "Templating"),
+    Kind.CONFIG: ("Name", "Labels", "Templating"),  # there are no drivers of configs
+}
 
 
 class SecretRoutes:
@@ -49,10 +59,20 @@ class SecretRoutes:
 
     async def _list(self, request: Request, _: str) -> Response:
         found = await self._secrets.listed(self._kind, filters_of(request))
-        return json_response([_shown(secret) for secret in found])
+        if self._kind is Kind.SECRET or request.query.get("data") == "false":
+            return json_response([_shown(secret) for secret in found])
+        shown = []
+        for config in found:
+            with contextlib.suppress(NotFoundError):  # removed meanwhile
+                shown.append(await self._with_data(config))
+        return json_response(shown)
 
     async def _inspect(self, _: Request, reference: str) -> Response:
-        return json_response(_shown(await self._secrets.inspect(self._kind, reference)))
+        found = await self._secrets.inspect(self._kind, reference)
+        return json_response(_shown(found) if self._kind is Kind.SECRET else await self._with_data(found))
+
+    async def _with_data(self, found: Found[Secret]) -> dict[str, object]:
+        return _shown(found, {"Data": await self._secrets.config_data(found.value)})
 
     async def _remove(self, request: Request, reference: str) -> Response:
         await self._secrets.remove(request.peer, self._kind, reference)
@@ -71,7 +91,8 @@ class SecretRoutes:
         """The spec and its value; the caller wipes the value."""
         raw = raw_fields(request)
         data = raw.pop("data", None)
-        spec = canonical({key: decoded(raw[key.lower()]) for key in _NAMES if key.lower() in raw}, _NAMES, self._spec)
+        names = _NAMES[self._kind]
+        spec = canonical({key: decoded(raw[key.lower()]) for key in names if key.lower() in raw}, names, self._spec)
         draft = Draft(
             self._kind,
             text_of(spec, "Name", self._spec),
@@ -100,13 +121,13 @@ class SecretRoutes:
         return Driver(text_of(fields, "Name", "Driver"), labels_of(fields, "Options", "Driver"))
 
 
-def _shown(found: Found[Secret]) -> dict[str, object]:
-    """The object as Docker's clients get it: never with its value."""
+def _shown(found: Found[Secret], more: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
+    """The object as Docker's clients get it; its spec with what more there is to say."""
     secret = found.value
     return {
         "ID": secret.id,
         "Version": {"Index": found.rev},
         "CreatedAt": rfc3339(secret.created_at_ns),
         "UpdatedAt": rfc3339(secret.updated_at_ns),
-        "Spec": {"Name": secret.name, "Labels": secret.labels},
+        "Spec": {"Name": secret.name, "Labels": secret.labels, **more},
     }
