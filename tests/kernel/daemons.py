@@ -33,23 +33,23 @@ class Daemon:
         self.key = root / "root.key"
         self.host = f"unix://{self.runtime}/api.sock"
         self.environment = {**os.environ, "SECRETFS_HOST": self.host}
-        self.within: tuple[str, ...] = ()  # a program that runs all others, in another namespace say
+        self.program: tuple[str, ...] = (SECRETFS,)  # or one of another version, or in another namespace
         self.lines: list[str] = []
         self._events: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self._process: subprocess.Popen | None = None
         self._tasks: list[Inside] = []
         self._readers: list[subprocess.Popen] = []
 
-    def start(self, *options: str, command: tuple[str, ...] = (SECRETFS, "daemon"), **environment: str) -> "Daemon":
+    def start(self, *options: str, command: tuple[str, ...] = (), **environment: str) -> "Daemon":
         """Start, and wait for the line that says ready."""
         self.spawn(*options, command=command, **environment)
         self.wait_for("ready")
         return self
 
-    def spawn(self, *options: str, command: tuple[str, ...] = (SECRETFS, "daemon"), **environment: str) -> None:
+    def spawn(self, *options: str, command: tuple[str, ...] = (), **environment: str) -> None:
         arguments = ["--state-dir", self.state, "--runtime-dir", self.runtime, "--root-key", f"file:{self.key}"]
         self._process = subprocess.Popen(
-            [*self.within, *command, *map(str, arguments), *options],
+            [*(command or (*self.program, "daemon")), *map(str, arguments), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -121,7 +121,7 @@ class Daemon:
         return [self.pid, *self.children().values()]
 
     def cli(self, *words: str, input: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess:
-        command = [*self.within, SECRETFS, *words]
+        command = [*self.program, *words]
         done = subprocess.run(command, input=input, capture_output=True, env=self.environment, timeout=60)
         if check:
             assert done.returncode == 0, (words, done.returncode, done.stderr.decode())
@@ -168,7 +168,7 @@ class Daemon:
             f"/run/secrets/{target}={','.join(hashlib.sha256(value).hexdigest() for value in values)}"
             for target, values in files.items()
         ]
-        command = [*self.within, SECRETFS, "run", "--service", service, "--", sys.executable, READER, *words]
+        command = [*self.program, "run", "--service", service, "--", sys.executable, READER, *words]
         readers = [
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.environment) for _ in range(count)
         ]
@@ -242,7 +242,7 @@ class Inside:
 
     def __init__(self, daemon: Daemon, options: tuple[str, ...]) -> None:
         self._process = subprocess.Popen(
-            [*daemon.within, SECRETFS, "run", *options, "--", sys.executable, INSIDE],
+            [*daemon.program, "run", *options, "--", sys.executable, INSIDE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -4,36 +4,17 @@ import os
 import random
 import select
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-from daemons import alive, report_of
-from installations import Installation
+from daemons import alive
+from unnoticed import READERS, STEADY, nothing_was_noticed, prepared
 
 pytestmark = pytest.mark.kernel
 
-STEADY = os.urandom(3000)
-READERS = 8
 ROUNDS = [20, pytest.param(100, marks=pytest.mark.long)]
 MOMENTS = [15, pytest.param(150, marks=pytest.mark.long)]
 UPGRADE_SECONDS = 1.5  # about; under load it takes longer, and the moments are earlier ones
-
-
-def prepared(daemon) -> list:
-    """A service with one secret, and readers of it."""
-    daemon.secret("steady", STEADY)
-    daemon.secret("other", os.urandom(5000))
-    daemon.cli("service", "create", "--secret", "steady", "web")
-    return daemon.readers(READERS, "web", {"steady": [STEADY]})
-
-
-def nothing_was_noticed(readers, capsys) -> None:
-    reports = [report_of(reader) for reader in readers]
-    with capsys.disabled():
-        slowest = max(report["slowest"] for report in reports)
-        sys.stdout.write(f" {sum(report['reads'] for report in reports)} reads, slowest {slowest:.2f} s ")
-    assert [(report["errors"], report["wrong"]) for report in reports] == [([], 0)] * READERS
 
 
 def killed(daemon) -> None:
@@ -181,53 +162,6 @@ def test_an_fs_that_gives_nothing_is_ended_and_its_tasks_repaired(daemon):
     daemon.wait_for("repaired")
     assert not alive(fs)
     assert task.cat("db") == b"This is a secret"
-
-
-# -- upgrades to another version ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def installed(tmp_path):
-    return Installation(tmp_path / "venv")
-
-
-def test_sighup_brings_what_is_installed_now(idle_daemon, installed, capsys):
-    idle_daemon.start(command=installed.command)
-    readers = prepared(idle_daemon)
-    installed.change("supervisor/main.py", 'log.info("ready", ', 'log.info("ready", version=2, ')
-    installed.change("fs/main.py", "supervisor.send(frames.Ready())", 'supervisor.send(frames.Ready()), log.info("v2")')
-    installed.change("control/repairs.py", "await self._due.wait()", 'await self._due.wait(), log.info("v2 too")')
-    os.kill(idle_daemon.pid, signal.SIGHUP)
-    idle_daemon.wait_for("ready", version=2)
-    idle_daemon.wait_for("v2", process="fs")
-    idle_daemon.wait_for("v2 too", process="control")  # it looks for dead mounts once more, for the new fs
-    nothing_was_noticed(readers, capsys)
-
-
-def test_what_does_not_start_is_not_upgraded_to(idle_daemon, installed):
-    idle_daemon.start(command=installed.command)
-    before = idle_daemon.children()
-    installed.change("control/main.py", "import gc\n", "import gc, no_such_module\n")
-    os.kill(idle_daemon.pid, signal.SIGHUP)
-    idle_daemon.wait_for("upgrade refused: this version goes on")
-    assert idle_daemon.children() == before
-    installed.change("control/main.py", "import gc, no_such_module\n", "import gc\n")
-    os.kill(idle_daemon.pid, signal.SIGHUP)
-    idle_daemon.wait_for("upgrade")
-    idle_daemon.wait_for("ready")
-
-
-def test_a_new_fs_that_does_not_serve_leaves_the_old_one_alone(idle_daemon, installed, capsys):
-    idle_daemon.start(command=installed.command)
-    readers = prepared(idle_daemon)
-    fs = idle_daemon.fs_pid()
-    installed.change("fs/main.py", "    _lock_in(start)\n    return", "    raise SystemExit(5)\n    return")
-    os.kill(idle_daemon.pid, signal.SIGHUP)
-    idle_daemon.wait_for("upgrade")
-    idle_daemon.wait_for("fs is not replaced: the new one has died; the old one goes on")
-    assert idle_daemon.fs_pid() == fs
-    assert alive(fs)
-    nothing_was_noticed(readers, capsys)
 
 
 def zombies_of(pid: int) -> list[str]:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from daemons import SECRETFS
 
 pytestmark = pytest.mark.kernel
 
@@ -19,7 +20,7 @@ STEADY = os.urandom(3000)
 def host(idle_daemon):
     """A process in a mount namespace with a shared ``/``; the daemon, and all that uses it, will be in there."""
     with namespace("unshare", "-m", "--propagation", "shared") as process:
-        idle_daemon.within = ("nsenter", "-t", str(process.pid), "-m", "--")
+        idle_daemon.program = ("nsenter", "-t", str(process.pid), "-m", "--", SECRETFS)
         yield process
         idle_daemon.clean_up()
         process.kill()
@@ -28,7 +29,7 @@ def host(idle_daemon):
 @pytest.fixture
 def neighbour(idle_daemon, host):
     """A container, or a unit with PrivateTmp=: a slave of the host's mounts, made before the daemon was started."""
-    with namespace(*idle_daemon.within, "unshare", "-m", "--propagation", "slave") as process:
+    with namespace(*idle_daemon.program[:-1], "unshare", "-m", "--propagation", "slave") as process:
         yield process
         process.kill()
 
@@ -73,20 +74,20 @@ def adopted(daemon) -> None:
 
 
 def aborted(daemon) -> None:
-    subprocess.run([*daemon.within, "umount", "-f", daemon.mountpoint], capture_output=True)
+    subprocess.run([*daemon.program[:-1], "umount", "-f", daemon.mountpoint], capture_output=True)
     daemon.wait_for("mounted anew")
     daemon.wait_for("repaired", failed=0)
 
 
 def taken_away(daemon) -> None:
-    subprocess.run([*daemon.within, "umount", daemon.mountpoint], check=True)
+    subprocess.run([*daemon.program[:-1], "umount", daemon.mountpoint], check=True)
     daemon.wait_for("the mount was taken away: it is back")
 
 
 def taken_away_twice(daemon) -> None:
     """With what lies below it."""
     os.kill(daemon.pid, signal.SIGSTOP)
-    subprocess.run([*daemon.within, "umount", daemon.mountpoint, daemon.mountpoint], check=True)
+    subprocess.run([*daemon.program[:-1], "umount", daemon.mountpoint, daemon.mountpoint], check=True)
     os.kill(daemon.pid, signal.SIGCONT)
     daemon.wait_for("the mount was taken away: it is back")
 

@@ -1,0 +1,25 @@
+"""Readers of a secret that stays what it is, while something happens to the daemon that they must not notice."""
+
+import os
+import sys
+
+from daemons import report_of
+
+STEADY = os.urandom(3000)
+READERS = 8
+
+
+def prepared(daemon) -> list:
+    """A service with one secret, and readers of it; a second secret, that may be granted and revoked meanwhile."""
+    daemon.secret("steady", STEADY)
+    daemon.secret("other", os.urandom(5000))
+    daemon.cli("service", "create", "--secret", "steady", "web")
+    return daemon.readers(READERS, "web", {"steady": [STEADY]})
+
+
+def nothing_was_noticed(readers, capsys) -> None:
+    reports = [report_of(reader) for reader in readers]
+    with capsys.disabled():
+        slowest = max(report["slowest"] for report in reports)
+        sys.stdout.write(f" {sum(report['reads'] for report in reports)} reads, slowest {slowest:.2f} s ")
+    assert [(report["errors"], report["wrong"]) for report in reports] == [([], 0)] * READERS
