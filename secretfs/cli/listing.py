@@ -24,12 +24,13 @@ class Row:
 class Columns:
     """What a listing can show: the headers of all placeholders, and which of them are the table."""
 
-    __slots__ = ("headers", "shown", "type_name")
+    __slots__ = ("headers", "key", "shown", "type_name")
 
-    def __init__(self, type_name: str, headers: Mapping[str, str], shown: Sequence[str]) -> None:
+    def __init__(self, type_name: str, headers: Mapping[str, str], shown: Sequence[str], *, key: str = "ID") -> None:
         self.type_name = type_name
         self.headers = headers
         self.shown = shown
+        self.key = key  # what -q prints
 
     def row(self, fields: Mapping[str, str], labels: Mapping[str, str] | None = None) -> Row:
         """A row; its labels, if it can have any, are a placeholder too."""
@@ -44,7 +45,7 @@ def show(rows: Sequence[Row], columns: Columns, *, form: str | None, quiet: bool
     if form in (None, "", "table"):
         if quiet:
             for row in rows:
-                output.line(row.fields["ID"])
+                output.line(row.fields[columns.key])
             return
         shown = [[row.fields[name] for name in columns.shown] for row in rows]
         output.table([[columns.headers[name] for name in columns.shown], *shown])

@@ -91,6 +91,11 @@ def warning(message: str, hints: Sequence[str] = ()) -> None:
         _message("hint", hint)
 
 
+def note(message: str) -> None:
+    """What was left as it is, and why."""
+    _message("note", message)
+
+
 def _message(kind: str, message: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(f"secretfs: {kind}: {terminal.one_line(message)}\n")

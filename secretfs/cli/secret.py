@@ -5,7 +5,7 @@ from the command line.
 import time
 from argparse import Namespace, _SubParsersAction
 
-from secretfs.cli import answers, filters, output, times
+from secretfs.cli import answers, filters, output, times, versions
 from secretfs.cli.commands import client_of
 from secretfs.cli.listing import Columns, Row, by_name, show
 from secretfs.cli.parser import CommandParser, add_commands, examples
@@ -66,6 +66,7 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
         description="Remove secrets. One that a service or a running task is granted stays, and both are named.",
         line="secretfs secret rm my_secret",
     )
+    versions.register(verbs, "secret")
 
 
 def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
@@ -88,7 +89,7 @@ def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
 def create(arguments: Namespace) -> int:
     """Read the value, send it, wipe it; print the id."""
     from secretfs.cli.labels import parse_labels
-    from secretfs.cli.value import create_body, read_value
+    from secretfs.cli.value import read_value, value_body
 
     if not arguments.file:
         raise UsageError("secret file is required")
@@ -96,7 +97,7 @@ def create(arguments: Namespace) -> int:
     client = client_of(arguments)
     with (
         read_value(arguments.file, max_bytes=MAX_READ_BYTES) as value,
-        create_body(arguments.name, labels, value) as body,
+        value_body({"Name": arguments.name, "Labels": labels}, value) as body,
     ):
         answer = client.post("/secrets/create", body)
         stray = value.stray_newline

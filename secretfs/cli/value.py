@@ -66,9 +66,10 @@ def read_value(source: str, *, max_bytes: int) -> Iterator[Value]:
 
 
 @contextmanager
-def create_body(name: str, labels: Mapping[str, str], value: Value) -> Iterator[bytearray]:
-    """The request that creates a secret; zeros again after the block."""
-    head = json.dumps({"Name": name, "Labels": dict(labels)})[:-1].encode() + b',"Data":"'
+def value_body(fields: Mapping[str, object], value: Value) -> Iterator[bytearray]:
+    """A request with these fields and the value as ``Data``; zeros again after the block."""
+    given = json.dumps(dict(fields))[:-1] + ("," if fields else "")
+    head = f'{given}"Data":"'.encode()
     body = bytearray(len(head) + base64_size(value.size) + 2)
     body[: len(head)] = head
     try:

@@ -17,13 +17,15 @@ from secretfs.control.records.lookup import Found, by_id, every
 from secretfs.control.records.objects import OBJECTS
 from secretfs.control.records.services import SERVICES
 from secretfs.control.records.tasks import TASKS
+from secretfs.control.shown import Shown
 from secretfs.core.grant import Grant
 from secretfs.core.names import ObjectId, TaskId
 from secretfs.core.plan import Tree, desired_tree
 from secretfs.core.secret import Secret
 from secretfs.core.service import Service
 from secretfs.core.task import Task
-from secretfs.errors import CorruptRecordError, SecretfsError
+from secretfs.core.versions import Held
+from secretfs.errors import ArenaFullError, CorruptRecordError, NotFoundError, SecretfsError, UnsealError
 from secretfs.store.base import Store
 
 RETRY_SECONDS: Final = 1.0  # between two attempts to show a tree that fs did not take
@@ -37,6 +39,7 @@ class Trees:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._desired: dict[TaskId, Tree] = {}
+        self._in_fs = Shown()
         self._ended: set[TaskId] = set()
         self._behind: set[TaskId] = set()  # fs did not take their last tree
         self._wanted: set[TaskId] = set()  # to be shown, now or later
@@ -47,12 +50,30 @@ class Trees:
         """All of them, as of now: what fs is brought to when it, or control, was started."""
         return dict(self._desired)
 
+    def shown(self) -> Mapping[TaskId, Tree]:
+        """All of them as fs shows them."""
+        return self._in_fs.trees()
+
+    def concerned(self, object_id: ObjectId) -> list[TaskId]:
+        """The tasks that a change of the object may be news to: those that show it, and those whose tree is just
+        being computed, perhaps from what the store said before.
+        """
+        return sorted({task for task, tree in self._desired.items() if _shows(tree, object_id)} | set(self._turns))
+
+    def held(self, object_id: ObjectId) -> list[Held]:
+        """Who shows which version of the object, in fs or as soon as fs takes it, and who may have one open still."""
+        soon = {Held(task, entry.content) for task, tree in self._desired.items() for entry in tree.values()}
+        return [held for held in soon.union(self._in_fs.held()) if held.content.object_id == object_id]
+
     async def load(self) -> None:
         """Compute the trees of all tasks in the store, whether they still live or not: they are not told
         apart here.
         """
         for found in await every(self._store, TASKS):
-            self._desired[found.value.id] = await self._computed(found.value)
+            task = found.value
+            tree, objects = await self._computed(task)
+            self._desired[task.id] = tree
+            self._in_fs.found(task.id, tree, objects, task.since_ns)
 
     async def show(self, fs: FileSystem, task_id: TaskId) -> Tree:
         """Bring the task's tree in fs to what the store says now. Raises: UnavailableError,
@@ -82,6 +103,7 @@ class Trees:
                 await fs.drop_tree(task_id)
             except SecretfsError as exc:
                 log.warning("a tree is flushed as soon as fs is back", task=task_id, error=str(exc))
+            self._in_fs.ended(task_id)
 
     def forget(self, task_id: TaskId) -> None:
         """The task's record is gone: nothing can ask for its tree any more."""
@@ -121,17 +143,23 @@ class Trees:
         found = await by_id(self._store, TASKS, task_id)
         if found is None:
             return {}
-        tree = await self._computed(found.value)
+        tree, _ = await self._computed(found.value)
         if self._desired.get(task_id) != tree or task_id in self._behind:
             self._desired[task_id] = tree
             self._behind.add(task_id)
-            await fs.put_tree(task_id, tree)
+            try:
+                await fs.put_tree(task_id, tree)
+            except (ArenaFullError, NotFoundError, UnsealError):
+                self._in_fs.refused(task_id, tree)
+                raise
+            self._in_fs.took(task_id, tree)
             self._behind.discard(task_id)
         return tree
 
-    async def _computed(self, task: Task) -> Tree:
+    async def _computed(self, task: Task) -> tuple[Tree, dict[ObjectId, Secret]]:
         grants = [*await self._service_grants(task), *task.grants]
-        return desired_tree(grants, await self._objects(grants))
+        objects = await self._objects(grants)
+        return desired_tree(grants, objects), objects
 
     async def _service_grants(self, task: Task) -> tuple[Grant, ...]:
         if task.service_id is None:
@@ -154,3 +182,7 @@ class Trees:
             if found is not None:
                 objects[grant.object_id] = found.value
         return objects
+
+
+def _shows(tree: Tree, object_id: ObjectId) -> bool:
+    return any(entry.content.object_id == object_id for entry in tree.values())

@@ -1,8 +1,9 @@
 """Values on their way into the store and, still sealed, on their way to fs. Rule: control sees the plaintext
 of a secret only while it is created.
 
-The one exception is Docker's "update with equal data is allowed", which opens the stored value into a buffer
-that is wiped. Configs are no secrets: whoever may use the API reads them.
+Two exceptions open a stored value into a buffer that is wiped: whether a value is the stored one (nothing has to
+change then), and a rollback, as a version's number is part of its seal. Configs are no secrets: whoever may use the
+API reads them.
 """
 
 import hmac

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secretfs.cli import value as module
-from secretfs.cli.value import Value, base64_into, base64_size, create_body, read_value
+from secretfs.cli.value import Value, base64_into, base64_size, read_value, value_body
 from secretfs.errors import InvalidArgumentError
 
 
@@ -39,7 +39,10 @@ def test_buffers_are_wiped_after_success_and_failure(tmp_path: Path, monkeypatch
     wipe = module.wipe
     monkeypatch.setattr(module, "wipe", lambda buffer: (wipe(buffer), buffers.append(buffer)))
     (tmp_path / "file").write_bytes(b"secret")
-    with read_value(str(tmp_path / "file"), max_bytes=10) as value, create_body("x", {"a": "b"}, value) as body:
+    with (
+        read_value(str(tmp_path / "file"), max_bytes=10) as value,
+        value_body({"Name": "x", "Labels": {"a": "b"}}, value) as body,
+    ):
         assert json.loads(body) == {"Name": "x", "Labels": {"a": "b"}, "Data": "c2VjcmV0"}
     with pytest.raises(RuntimeError), read_value(str(tmp_path / "file"), max_bytes=10):
         raise RuntimeError

@@ -8,7 +8,7 @@ from control_harness import ME, Control
 from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control import audit, trees
-from secretfs.control.usecases import services
+from secretfs.control.usecases import showing
 from secretfs.control.usecases.secrets import Draft
 from secretfs.control.usecases.tasks import AttachRequest
 from secretfs.core.grant import GrantRequest
@@ -148,7 +148,7 @@ async def test_an_update_is_answered_when_every_task_shows_it(control: Control) 
 async def test_an_update_that_fs_is_late_for_is_done_with_a_warning_and_shown_later(
     control: Control, monkeypatch, nursery
 ) -> None:
-    monkeypatch.setattr(services, "UPDATE_SECONDS", 0.05)
+    monkeypatch.setattr(showing, "UPDATE_SECONDS", 0.05)
     monkeypatch.setattr(trees, "RETRY_SECONDS", 0.01)
     await control.secret("db")
     await control.service("web")
@@ -180,7 +180,7 @@ async def test_a_tree_that_fs_refuses_is_a_warning_and_tried_until_it_is_there(
 
 
 async def test_an_update_that_never_got_its_turn_is_shown_later(control: Control, monkeypatch, nursery) -> None:
-    monkeypatch.setattr(services, "UPDATE_SECONDS", 0.05)
+    monkeypatch.setattr(showing, "UPDATE_SECONDS", 0.05)
     monkeypatch.setattr(trees, "RETRY_SECONDS", 0.01)
     await control.secret("a")
     await control.secret("b")

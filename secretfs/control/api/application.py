@@ -14,10 +14,12 @@ from secretfs.control.api.http import Request, Response
 from secretfs.control.api.native import NativeRoutes
 from secretfs.control.api.router import Routes, answered
 from secretfs.control.api.server import Handler
+from secretfs.control.api.versions import VersionRoutes
 from secretfs.control.usecases.commits import Commits
 from secretfs.control.usecases.secrets import Secrets
 from secretfs.control.usecases.services import Services
 from secretfs.control.usecases.tasks import Tasks
+from secretfs.control.usecases.versions import Versions
 from secretfs.control.values import Values
 from secretfs.core.names import Kind
 from secretfs.errors import SecretfsError
@@ -28,6 +30,7 @@ def api(store: Store, cluster_id: str, commits: Commits, values: Values, tasks: 
     """The Docker Engine API and the native one."""
     secrets = Secrets(commits, values)
     services = Services(commits, tasks)
+    versions = Versions(commits, values, tasks)
     routes: Routes = {
         **SystemRoutes(cluster_id).routes(),
         **SecretRoutes(Kind.SECRET, secrets).routes(),
@@ -35,6 +38,8 @@ def api(store: Store, cluster_id: str, commits: Commits, values: Values, tasks: 
         **ServiceRoutes(services, tasks).routes(),
         **TaskRoutes(tasks, services, node_id_of(cluster_id)).routes(),
         **NativeRoutes(store, tasks).routes(),
+        **VersionRoutes(Kind.SECRET, versions).routes(),
+        **VersionRoutes(Kind.CONFIG, versions).routes(),
     }
 
     async def handler(request: Request) -> Response:

@@ -46,6 +46,13 @@ class Change(Generic[T]):
     result: T
 
 
+@dataclass(frozen=True, slots=True)
+class Unchanged(Generic[T]):
+    """The decision that there is nothing to change, and what that results in: it is no act, so it has no record."""
+
+    result: T
+
+
 class Commits:
     """The store, the clock and the dice, for the use cases."""
 
@@ -65,7 +72,7 @@ class Commits:
         """An id nobody has."""
         return id_from(self._random(ID_RANDOM_BYTES))
 
-    async def change(self, caller: Caller, decide: Callable[[], Awaitable[Change[T]]]) -> T:
+    async def change(self, caller: Caller, decide: Callable[[], Awaitable[Change[T] | Unchanged[T]]]) -> T:
         """Do what decide says, with its audit record; ask it again whenever something it read has changed. It must not
         wait for anything but the store: others wait for it.
 
@@ -74,6 +81,8 @@ class Commits:
         async with self._turn:
             for _ in range(MAX_ATTEMPTS):
                 change = await decide()
+                if isinstance(change, Unchanged):
+                    return change.result
                 record = self._record(caller, change.act)
                 done = await self.store.commit(change.guards, [*change.ops, record])
                 if not isinstance(done, Conflict):

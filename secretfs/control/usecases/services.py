@@ -1,15 +1,11 @@
 """Services: a named set of grants, and Docker's spec around it. Rule: an update is answered when running
 tasks show it.
 
-The store is the truth: a task that does not show the new grants within UPDATE_SECONDS becomes a warning, and
-is brought there later.
+The store is the truth: a task that does not show the new grants in time becomes a warning (``showing``).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
-
-import trio
 
 from secretfs.control import log
 from secretfs.control.audit import Caller
@@ -19,6 +15,7 @@ from secretfs.control.records.services import SERVICES
 from secretfs.control.usecases.commits import Act, Change, Commits
 from secretfs.control.usecases.grants import Reference, Resolved, referenced
 from secretfs.control.usecases.refs import service_uses
+from secretfs.control.usecases.showing import late_tasks
 from secretfs.control.usecases.tasks import Tasks
 from secretfs.core.grant import Grant, Target, check_conflicts, parse_target
 from secretfs.core.names import Kind, ServiceId, TaskId, parse_service_name
@@ -32,8 +29,6 @@ from secretfs.errors import (
     UnimplementedError,
 )
 from secretfs.store.base import Del, Guard, Put
-
-UPDATE_SECONDS: Final = 2.0  # how long an update waits for running tasks (DESIGN section 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,27 +176,9 @@ class Services:
         return Change(guards, [*ops, Put(key, encode(new))], _act("update", new), old.id)
 
     async def _show(self, service_id: ServiceId) -> list[str]:
-        """Bring all tasks of the service there, at once; what is not done in time is done later, with a
-        warning.
-        """
-        waiting: dict[TaskId, str] = {}
-
-        async def show(task_id: TaskId) -> None:
-            waiting[task_id] = f"fs did not answer within {UPDATE_SECONDS:g} s"
-            try:
-                await self._tasks.refresh(task_id)
-                del waiting[task_id]
-            except SecretfsError as exc:
-                waiting[task_id] = str(exc)
-
-        concerned = await self._concerned(service_id)
-        with trio.move_on_after(UPDATE_SECONDS):
-            async with trio.open_nursery() as nursery:
-                for task_id in concerned:
-                    nursery.start_soon(show, task_id)
-        for task_id, reason in waiting.items():
-            log.warning("a task does not show its grants yet", task=task_id, error=reason)
-        return [f"task {task_id} does not show its new grants yet: {why}" for task_id, why in waiting.items()]
+        """Bring all tasks of the service there; a warning for each that is late."""
+        late = await late_tasks(self._tasks, await self._concerned(service_id))
+        return [f"task {task_id} does not show its new grants yet: {why}" for task_id, why in late.items()]
 
     async def _concerned(self, service_id: ServiceId) -> list[TaskId]:
         """The service's tasks; all, when that cannot be read: the change is done, and must be shown."""

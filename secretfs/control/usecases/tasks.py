@@ -24,10 +24,11 @@ from secretfs.control.usecases.commits import Act, Change, Commits
 from secretfs.control.usecases.grants import requested, with_numbers
 from secretfs.control.usecases.refs import task_uses
 from secretfs.core.grant import Grant, GrantRequest, check_attachable, check_conflicts
-from secretfs.core.names import Kind, ObjectName, ServiceId, TaskId
+from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceId, TaskId
 from secretfs.core.plan import Entry, Tree
 from secretfs.core.service import Service
 from secretfs.core.task import Leader, Task, TaskEvent, TaskState, next_state
+from secretfs.core.versions import Held
 from secretfs.errors import InvalidGrantError, NotFoundError, SecretfsError
 from secretfs.store.base import Del, Guard, Put
 
@@ -148,14 +149,22 @@ class Tasks:
         """The tasks of one service."""
         return [found.value for found in await self.listed() if found.value.service_id == service_id]
 
+    def concerned(self, object_id: ObjectId) -> list[TaskId]:
+        """The tasks that a change of the object may be news to."""
+        return self._trees.concerned(object_id)
+
+    def held(self, object_id: ObjectId) -> list[Held]:
+        """Which tasks hold which versions of the object."""
+        return self._trees.held(object_id)
+
     def known(self) -> list[TaskId]:
         """The tasks that have a tree, also when the store cannot be read."""
         return list(self._trees.desired())
 
     async def shown(self) -> list[Shown]:
-        """All tasks with the files they show."""
+        """All tasks with the files they show; one that fs has not brought up to date shows what it showed before."""
         services = {found.value.id: found.value for found in await every(self._store, SERVICES)}
-        trees = self._trees.desired()
+        trees = self._trees.shown()
         return [
             Shown(found.value, _files(found.value, services, trees.get(found.value.id, {})))
             for found in await self.listed()

@@ -9,6 +9,9 @@ objects, which cannot be wiped here: the daemon's allocator overwrites what is f
 import binascii
 import re
 
+import msgspec
+
+from secretfs.control.api.docker.json import mismatch
 from secretfs.control.api.http import wipe
 from secretfs.errors import BadRequestError
 
@@ -19,6 +22,21 @@ _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 _SKIPPED = b"\r\n"
 _QUANTUM = 4
 _PADDING = ord("=")
+
+
+def value_of(raw: msgspec.Raw | None, where: str) -> bytearray:
+    """The bytes that a field of a request holds, none when it is absent or null; the caller wipes them.
+
+    Raises: BadRequestError.
+    """
+    view = memoryview(b"null" if raw is None else raw)
+    first = bytes(view[:1])
+    if first == b'"':
+        return decoded_string(view)
+    if first == b"n":
+        return bytearray()
+    kind = {b"[": [], b"{": {}, b"t": True, b"f": False}.get(first, 0)
+    raise mismatch(kind, where, "[]uint8")
 
 
 def decoded_string(raw: memoryview) -> bytearray:

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 
-import msgspec
-
-from secretfs.control.api.docker.base64 import decoded_string
-from secretfs.control.api.docker.json import Json, canonical, decoded, labels_of, mismatch, raw_fields, text_of
+from secretfs.control.api.docker.base64 import value_of
+from secretfs.control.api.docker.json import Json, canonical, decoded, labels_of, raw_fields, text_of
 from secretfs.control.api.docker.query import filters_of, object_version
 from secretfs.control.api.http import Request, Response, json_response, wipe
 from secretfs.control.api.router import Routes
@@ -100,19 +98,7 @@ class SecretRoutes:
             self._driver(spec, "Driver"),
             self._driver(spec, "Templating"),
         )
-        return draft, self._value(data)
-
-    def _value(self, raw: msgspec.Raw | None) -> bytearray:
-        if raw is None:
-            return bytearray()
-        view = memoryview(raw)
-        first = bytes(view[:1])
-        if first == b'"':
-            return decoded_string(view)
-        if first == b"n":
-            return bytearray()
-        kind = {b"[": [], b"{": {}, b"t": True, b"f": False}.get(first, 0)
-        raise mismatch(kind, f"{self._spec}.Data", "[]uint8")
+        return draft, value_of(data, f"{self._spec}.Data")
 
     def _driver(self, spec: Json, key: str) -> Driver | None:
         if spec.get(key) is None:
