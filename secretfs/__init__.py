@@ -4,6 +4,7 @@ Where things are; imports go down only (import-linter holds it):
 
 ======================  ==================================================================================
 ``cli/``                the command line, one module per noun; output in one place
+``doctor/``             is this host fit for secretfs, and is what runs on it well
 ``runtimes/``           how a program gets its tree: ``secretfs run``
 ``control/``            the control process: store, keys, HTTP API, attach socket, reconciler
 ``fs/``                 the fs process: answers the kernel, and nothing else

@@ -24,6 +24,7 @@ MODULES = {
     "detach": "secretfs.cli.task",
     "audit": "secretfs.cli.audit",
     "daemon": "secretfs.cli.daemon",
+    "doctor": "secretfs.cli.doctor",
 }
 
 EXAMPLES = examples(

@@ -19,6 +19,26 @@ def unshare(flags: int) -> None:
     checked(LIBC.unshare(flags))
 
 
+def become_root_of_own(inner_uid: int = 0, inner_gid: int = 0) -> None:
+    """A user and a mount namespace of our own, see user_namespaces(7), in which our uid and gid have these numbers and
+    no others exist. The process has every capability there, until it executes a program as another than 0.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER | CLONE_NEWNS)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{inner_uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{inner_gid} {gid} 1")
+
+
+def _write(path: str, text: str) -> None:
+    """In one write(2), as these files want it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
 def setns(fd: int, kinds: int = 0) -> None:
     """Enter the namespace of a /proc/PID/ns descriptor (kinds may be 0), or those of kinds of a pidfd's
     process. CLONE_NEWNS needs a process of one thread: do it in a forked child.
