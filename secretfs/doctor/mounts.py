@@ -8,7 +8,7 @@ from secretfs.doctor.trial import answer_of
 from secretfs.linux import mountinfo
 from secretfs.linux.mountinfo import Mount
 from secretfs.linux.namespaces import ns_inode
-from secretfs.supervisor.setup import secretfs_mount
+from secretfs.supervisor.mountpoint import secretfs_mount
 
 MAX_ASKED: Final = 8  # file systems: one that is silent costs seconds
 
