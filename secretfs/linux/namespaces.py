@@ -52,3 +52,12 @@ def ns_inode(pid: int | str, kind: str) -> int:
     PermissionError when not allowed.
     """
     return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+
+
+def mapped(number: int, kind: str) -> bool:
+    """Whether a uid or gid (kind) means anything in our user namespace, see user_namespaces(7): one that does not is
+    shown as the overflow id, 65534, which may mean somebody as well.
+    """
+    with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+        ranges = [tuple(map(int, line.split())) for line in file]
+    return any(inside <= number < inside + count for inside, _, count in ranges)
