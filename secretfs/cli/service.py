@@ -9,7 +9,7 @@ import time
 from argparse import Namespace, _SubParsersAction
 from collections.abc import Iterable
 
-from secretfs.cli import answers, beside, filters, output, times
+from secretfs.cli import allowed, answers, beside, filters, output, times
 from secretfs.cli.client import Client, encoded, quoted
 from secretfs.cli.commands import add_listing_flags, client_of, for_each
 from secretfs.cli.listing import Columns, Row, by_name, show
@@ -83,6 +83,7 @@ def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
     )
     parser.add_argument("--secret", action="append", default=[], metavar="SECRET", help=_GRANT_HELP)
     parser.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="a label")
+    allowed.add_flags(parser, removal=False)
     parser.add_argument("name", metavar="NAME", help="a DNS label, up to 63 characters")
     parser.set_defaults(handler=create)
 
@@ -96,6 +97,7 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
         epilog=examples(
             "secretfs service update --secret-add source=my_secret,target=again web",
             "secretfs service update --secret-rm my_secret web",
+            "secretfs service update --allow-uid nobody web",
         ),
     )
     for flag, metavar, text in (
@@ -105,6 +107,7 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
         ("--label-rm", "KEY", "remove a label"),
     ):
         parser.add_argument(flag, action="append", default=[], metavar=metavar, help=text)
+    allowed.add_flags(parser, removal=True)
     parser.add_argument("service", metavar="SERVICE")
     parser.set_defaults(handler=update)
 
@@ -136,7 +139,7 @@ def create(arguments: Namespace) -> int:
         "Labels": labels,
         "TaskTemplate": {"ContainerSpec": {"Secrets": secrets, "Configs": []}},
         "Mode": {"Replicated": {"Replicas": 1}},
-        beside.KEY: {"Pins": pins},
+        beside.KEY: {"Pins": pins, **allowed.fields(None, arguments)},
     }
     answer = client.post("/services/create", encoded(spec))
     output.line(answers.text(answer, "ID"))
@@ -162,6 +165,7 @@ def update(arguments: Namespace) -> int:
         if answers.text(reference, "SecretName") not in arguments.secret_rm
     ]
     added, pins = _references(client, arguments.secret_add, "--secret-add")
+    beside.put(spec, **allowed.fields(spec, arguments))
     beside.put(spec, Pins=[*beside.kept_pins(spec, Kind.SECRET, references), *pins])
     _put(spec, ("TaskTemplate", "ContainerSpec", "Secrets"), [*references, *added])
     answer = _posted(client, service, spec)
@@ -254,6 +258,9 @@ def _print_pretty(service: object) -> None:
     output.line("Labels:")
     for key, value in sorted(answers.labels(service, "Spec", "Labels").items()):
         output.line(f" - {key}={value}" if value else f" - {key}")
+    for kind in ("uid", "gid"):
+        if ids := allowed.numbers(answers.at(service, "Spec"), kind):
+            output.line(f"Allowed {kind}s:    {', '.join(map(str, ids))}")
     output.line("Secrets:")
     pins = {answers.text(pin, "Target"): pin for pin in answers.items(service, "Spec", beside.KEY, "Pins")}
     _print_grants(answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", "Secrets"), pins)

@@ -3,7 +3,7 @@
 import pytest
 
 BESIDE = {
-    "AllowUIDs": [0, 1000],
+    "AllowUIDs": [7, 1000],
     "AllowGIDs": [27],
     "OnChange": "signal:HUP",
     "Pins": [{"Kind": "secret", "Target": "pinned", "Version": 1}],
@@ -32,7 +32,7 @@ async def beside(client) -> object:
 
 async def test_it_comes_back_sorted_and_is_not_in_a_service_without_it(client, control):
     object_id = await control.secret("db")
-    given = {"allowuids": [1000, 0, 0]} | {key: BESIDE[key] for key in ("AllowGIDs", "OnChange", "Pins")}
+    given = {"allowuids": [1000, 7, 7]} | {key: BESIDE[key] for key in ("AllowGIDs", "OnChange", "Pins")}
     sent = spec(object_id, "pinned", "free", secretfs=given)
     await client("POST", "/services/create", sent)
     assert await beside(client) == BESIDE
@@ -69,6 +69,13 @@ async def test_a_rollback_brings_it_back(client, control):
             (
                 "invalid JSON: json: cannot unmarshal number -1 into Go struct field ServiceSpec.Secretfs.AllowUIDs of "
                 "type uint32"
+            ),
+        ),
+        (
+            {"AllowUIDs": [0]},
+            (
+                "rpc error: code = InvalidArgument desc = uid 0 cannot be allowed: root of this host needs no leave, "
+                "and no other gets it"
             ),
         ),
         (

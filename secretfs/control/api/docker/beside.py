@@ -15,7 +15,7 @@ from secretfs.control.usecases.services import Beside
 from secretfs.core.grant import MAX_ID, Grant
 from secretfs.core.names import Kind
 from secretfs.core.service import Extras
-from secretfs.errors import BadRequestError, InvalidGrantError
+from secretfs.errors import BadRequestError, InvalidArgumentError, InvalidGrantError
 
 KEY: Final = "Secretfs"
 _WHERE: Final = f"ServiceSpec.{KEY}"
@@ -30,6 +30,8 @@ def taken_from(spec: dict[str, object]) -> Beside | None:
         return None
     fields = canonical(value, _FIELDS, _WHERE)
     uids, gids = _ids(fields, "AllowUIDs"), _ids(fields, "AllowGIDs")
+    if 0 in uids:
+        raise InvalidArgumentError("uid 0 cannot be allowed: root of this host needs no leave, and no other gets it")
     return Beside(Extras(uids, gids, text_of(fields, "OnChange", _WHERE)), _pins(fields))
 
 
