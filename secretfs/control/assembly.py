@@ -14,6 +14,7 @@ from secretfs.control import log
 from secretfs.control.api import server
 from secretfs.control.api.application import api
 from secretfs.control.frontends import attach
+from secretfs.control.frontends.service_sockets import ServiceSockets
 from secretfs.control.ports import FileSystem, Processes
 from secretfs.control.reconcile import Reconciler
 from secretfs.control.trees import Trees
@@ -55,12 +56,15 @@ async def serve(
     api_listener: socket.socket,
     attach_listener: socket.socket,
     stop: trio.Event,
+    services: int | None = None,
+    api_gid: int = 0,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """API, attach socket and reconciler until stop is set; then nothing new, every tree flushed, the records
+    """API, attach sockets and reconciler until stop is set; then nothing new, every tree flushed, the records
     of tasks kept.
 
-    started() is called when all three answer. The listening sockets stay the caller's.
+    ``services`` is the directory of the services' sockets, ``api_gid`` the group that may use the API, or 0. started()
+    is called when all answer. The listening sockets and the directory stay the caller's.
     """
     commits = Commits(parts.store)
     tasks = Tasks(commits, parts.trees, fs_link)
@@ -68,7 +72,10 @@ async def serve(
     async with trio.open_nursery() as nursery, trio.open_nursery() as frontends:
         reconciler = Reconciler(parts.store, tasks, parts.trees, fs_link, broker)
         await frontends.start(reconciler.run)
-        await frontends.start(attach.serve, attach_listener, tasks, broker)
+        frontend = attach.Frontend(tasks, broker, api_gid=api_gid)
+        await frontends.start(attach.serve, attach_listener, frontend)
+        if services is not None:
+            await frontends.start(ServiceSockets(services, parts.store, frontend).run)
         await nursery.start(_api, api_listener, handler, stop)
         task_status.started()
         await stop.wait()

@@ -80,6 +80,8 @@ def _lock_in(start: ControlStart) -> None:
     unshare(CLONE_NEWNS)
     mount(None, "/", flags=MS_REC | MS_PRIVATE)
     mount(start.state_dir, _STATE, flags=MS_BIND)
+    if start.services_fd >= 0:
+        os.set_inheritable(start.services_fd, False)
     os.umask(0o077)
     preload()
     gc.freeze()
@@ -114,8 +116,11 @@ async def _serve(start: ControlStart, parts: Parts, broker: Broker, background: 
     await broker.identified()
     async with trio.open_nursery() as nursery:
         listeners = [_adopted(fd) for fd in (start.api_fd, start.attach_fd)]
-        serving = partial(serve, parts, broker=broker, fs_link=fs_link, stop=stop)
-        await nursery.start(partial(serving, api_listener=listeners[0], attach_listener=listeners[1]))
+        serving = partial(serve, parts, broker=broker, fs_link=fs_link, stop=stop, api_gid=start.api_gid)
+        services = None if start.services_fd < 0 else start.services_fd
+        await nursery.start(
+            partial(serving, api_listener=listeners[0], attach_listener=listeners[1], services=services)
+        )
         await broker.ready()
 
 

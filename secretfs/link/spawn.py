@@ -58,7 +58,7 @@ class FsStart(_Arguments):
 
 @dataclass(frozen=True, slots=True)
 class ControlStart(_Arguments):
-    """For control."""
+    """For control. ``services_fd``: the directory of the services' sockets; ``api_gid``: whose the API's socket is."""
 
     supervisor_fd: int
     api_fd: int
@@ -67,6 +67,8 @@ class ControlStart(_Arguments):
     gid: int
     state_dir: str
     root_key: str
+    services_fd: int = -1
+    api_gid: int = 0  # no group, root alone
 
 
 @dataclass(frozen=True, slots=True)

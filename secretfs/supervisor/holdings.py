@@ -2,6 +2,7 @@
 two is started on it.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,5 +85,11 @@ def started_fs(held: Holdings, ids: Ids, *, spin_us: int, standby: bool) -> Chil
 def started_control(held: Holdings, ids: Ids, start: SupervisorStart) -> Child:
     """A control. Raises OSError."""
     api, attach, _ = held.sockets.fds
-    words = ControlStart(0, api, attach, ids.uid, ids.gid, start.state_dir, start.root_key).words()
-    return Child.started(CONTROL, words[1:], (api, attach))
+    api_gid = setup.api_gid()
+    services = setup.services_directory(start.runtime_dir, ids.uid, api_gid)
+    try:
+        fds = (api, attach, services)
+        control = ControlStart(0, api, attach, ids.uid, ids.gid, start.state_dir, start.root_key, services, api_gid)
+        return Child.started(CONTROL, control.words()[1:], fds)
+    finally:
+        os.close(services)

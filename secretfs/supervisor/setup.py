@@ -22,7 +22,9 @@ from secretfs.linux.process import process_state
 _FS_USER: Final = ("secretfs-fs", 75301)
 _CONTROL_USER: Final = ("secretfs-control", 75302)
 _API_GROUP: Final = "secretfs"
+_SERVICES: Final = "services"
 LOCK: Final = "daemon.lock"
+_ATTACH_MODE: Final = 0o666  # control asks who it is
 _BACKLOG: Final = 512
 _DEAD_HOLDER_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.01
@@ -130,6 +132,24 @@ def listener(path: str, kind: socket.SocketKind, *, mode: int, gid: int = 0) -> 
     return end
 
 
+def services_directory(runtime_dir: str, uid: int, api_gid: int) -> int:
+    """A descriptor of the directory in which control makes the sockets of services. Raises OSError.
+
+    Whoever may reach into it may begin tasks of every service: that is root, and who may use the API.
+    """
+    path = os.path.join(runtime_dir, _SERVICES)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(fd, uid, api_gid)
+        os.fchmod(fd, 0o710 if api_gid else 0o700)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
 @dataclass(frozen=True, slots=True)
 class Sockets:
     """The listening sockets. They outlive the supervisor: fs keeps a descriptor of each."""
@@ -143,14 +163,17 @@ class Sockets:
         """Raises SetupError."""
         return cls(
             listener(f"{directory}/api.sock", socket.SOCK_STREAM, mode=0o660, gid=api_gid()),
-            listener(f"{directory}/attach.sock", socket.SOCK_SEQPACKET, mode=0o600),
+            listener(f"{directory}/attach.sock", socket.SOCK_SEQPACKET, mode=_ATTACH_MODE),
             listener(f"{directory}/handover.sock", socket.SOCK_SEQPACKET, mode=0o600),
         )
 
     @classmethod
     def adopted(cls, api: int, attach: int, handover: int) -> Self:
-        """Those of another supervisor, by their descriptors."""
-        return cls(*(socket.socket(fileno=fd) for fd in (api, attach, handover)))
+        """Those of another supervisor, by their descriptors. An older one's attach socket was for root alone."""
+        sockets = cls(*(socket.socket(fileno=fd) for fd in (api, attach, handover)))
+        with contextlib.suppress(OSError):
+            os.chmod(sockets.attach.getsockname(), _ATTACH_MODE)
+        return sockets
 
     @property
     def fds(self) -> tuple[int, int, int]:

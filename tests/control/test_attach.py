@@ -1,154 +1,23 @@
-import contextlib
 import errno
-import json
 import os
 import resource
-import socket
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import trio
+from attach_peers import CLIENT, ELSEWHERE, MOUNTED, TASK, Frontend, encoded, given, said
 from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control.audit import Caller
-from secretfs.control.broker import Namespaces
-from secretfs.control.frontends import attach
+from secretfs.control.frontends import attach, places
 from secretfs.control.listening import accepted
-from secretfs.control.usecases.tasks import Attached, AttachRequest
+from secretfs.control.usecases.tasks import AttachRequest
 from secretfs.core.grant import GrantRequest
-from secretfs.core.names import Kind, ObjectId, ObjectName, TaskId
-from secretfs.core.plan import Entry, VersionRef
-from secretfs.core.task import Leader, Task
-from secretfs.errors import NotFoundError, SecretfsError, StoreError, UnavailableError
-from secretfs.linux import mount, namespaces, process
-
-TASK = TaskId("t" * 25)
-REQUEST = {"Service": "web", "Secrets": [], "TargetDir": "/run/secrets", "UntilLeader": False}
-MOUNTED = b'{"Mounted": true}'
-ELSEWHERE = 4711  # a mount namespace that is nobody's
-
-
-class FakeTasks:
-    """Tasks as the use cases keep them: begun, running, gone; with what a test wants to go wrong."""
-
-    def __init__(self) -> None:
-        self.log: list[tuple[object, ...]] = []
-        self.files = [(Kind.SECRET, "db")]
-        self.refusals: dict[str, SecretfsError] = {}
-        self.detach_seconds = 0.0
-
-    async def attach(self, caller: Caller, request: AttachRequest, leader: Leader) -> Attached:
-        self._record("attach", caller, request, leader)
-        task = Task(TASK, None, "", (), leader, request.target_dir, caller.uid, 0, request.until_leader)
-        tree = {key: Entry(*key, 0, 0, 0o444, VersionRef(ObjectId("o" * 25), 1), 7) for key in self.files}
-        return Attached(task, tree, {key: ObjectName(f"{key[0].value}.{key[1]}") for key in self.files})
-
-    async def running(self, task_id: TaskId, mnt_ns: int) -> None:
-        self._record("running", task_id, mnt_ns)
-
-    async def detach(self, task_id: TaskId, reason: str) -> None:
-        await trio.sleep(self.detach_seconds)
-        self._record("detach", task_id, reason)
-
-    def acts(self) -> list[object]:
-        return [entry[0] for entry in self.log]
-
-    def _record(self, act: str, *details: object) -> None:
-        self.log.append((act, *details))
-        if act in self.refusals:
-            raise self.refusals[act]
-
-
-@dataclass
-class FakeBroker:
-    """Processes as they are, trees as directories. ``seen`` is a peer's mount namespace from the second look on."""
-
-    tree: Path
-    own: Namespaces = field(default_factory=lambda: namespaces_of("self"))
-    seen: int | None = ELSEWHERE
-    looks: int = 0
-    refused_kind: Kind | None = None
-
-    async def tree_fd(self, task: TaskId, kind: Kind) -> int:
-        assert task == TASK
-        if kind is self.refused_kind:
-            raise UnavailableError("no tree today")
-        return os.open(self.tree / f"{kind.value}s", os.O_PATH)
-
-    async def namespaces(self, pidfd: int) -> Namespaces:
-        self.looks += 1
-        try:
-            theirs = namespaces_of(process.pid_of(pidfd))
-        except OSError:
-            raise NotFoundError("the process is gone") from None
-        if self.looks > 1 and self.seen is not None:
-            return Namespaces(theirs.user, theirs.pid, self.seen)
-        return theirs
-
-
-def namespaces_of(pid: int | str) -> Namespaces:
-    return Namespaces(*(namespaces.ns_inode(pid, kind) for kind in ("user", "pid", "mnt")))
-
-
-class Frontend:
-    """The attach socket with its fakes, and peers for it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = str(directory / "attach.sock")
-        for kind in Kind:
-            (directory / f"{kind.value}s").mkdir()
-        self.tasks = FakeTasks()
-        self.broker = FakeBroker(directory)
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.listener.bind(self.path)
-        os.chmod(self.path, 0o666)
-        self.listener.listen()
-
-    @contextlib.asynccontextmanager
-    async def serving(self):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(attach.serve, self.listener, self.tasks, self.broker)
-            yield nursery.cancel_scope
-            nursery.cancel_scope.cancel()
-
-    @contextlib.asynccontextmanager
-    async def peer(self):
-        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-            await connection.connect(self.path)
-            yield connection
-
-    async def said_to(self, *packets: bytes) -> list[object]:
-        """All that a peer gets that sends these, one after each answer; None at the end of the connection."""
-        answers: list[object] = []
-        async with self.serving(), self.peer() as connection:
-            for packet in packets:
-                await connection.send(packet)
-                answers.append(await said(connection))
-            if answers[-1] is not None:
-                answers.append(await said(connection))
-        return answers
-
-
-async def said(connection) -> object:
-    try:
-        packet = await connection.recv(200_000)
-    except ConnectionResetError:
-        packet = await connection.recv(200_000)
-    return json.loads(packet) if packet else None
-
-
-async def given(connection) -> tuple[object, list[int]]:
-    space = socket.CMSG_SPACE(2 * 4)
-    packet, control, flags, _ = await connection.recvmsg(200_000, space, socket.MSG_CMSG_CLOEXEC)
-    assert not flags & socket.MSG_CTRUNC
-    fds = [fd for _, _, data in control for fd in memoryview(data).cast("i")]
-    return json.loads(packet), fds
-
-
-def encoded(**changed: object) -> bytes:
-    return json.dumps(REQUEST | changed).encode()
+from secretfs.core.names import Kind, TaskId
+from secretfs.core.task import Leader
+from secretfs.errors import NotFoundError, StoreError, UnavailableError
+from secretfs.linux import mount, process
 
 
 def open_descriptors() -> int:
@@ -347,7 +216,7 @@ async def test_when_the_daemon_stops_what_has_not_started_is_detached(frontend):
 
 
 async def test_what_waits_for_a_place_gets_one(frontend, monkeypatch, autojump_clock):
-    monkeypatch.setattr(attach, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(places, "MAX_OF_ROOT", 1)
     frontend.broker.seen = None
     async with frontend.serving(), frontend.peer() as first, frontend.peer() as second:
         await second.send(encoded())
@@ -391,44 +260,6 @@ async def test_a_listener_that_is_broken_ends_the_server():
 
     with pytest.raises(OSError, match="bad"):
         await accepted(Listener(), "attach")
-
-
-CLIENT = """
-import os, socket, sys
-os.chdir(os.path.dirname(sys.argv[1]))
-os.setuid(int(sys.argv[2]))
-with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-    connection.connect(os.path.basename(sys.argv[1]))
-    print(connection.recv(65536).decode())
-"""
-
-
-async def refusal_of(frontend, uid: int, *wrapper: str) -> object:
-    """What a peer of its own process is told that only listens."""
-    command = [*wrapper, sys.executable, "-c", CLIENT, frontend.path, str(uid)]
-    async with frontend.serving():
-        return json.loads((await trio.run_process(command, capture_stdout=True)).stdout)
-
-
-async def test_another_user_is_refused_before_a_byte_is_read(frontend):
-    refusal = await refusal_of(frontend, 4321)
-    assert refusal == {"Error": "uid 4321 may not attach tasks: only root may"}
-    assert (frontend.tasks.log, frontend.broker.looks) == ([], 0)
-
-
-@pytest.mark.parametrize("kind", ["--mount", "--pid", "--user"])
-async def test_root_of_another_namespace_is_refused_before_a_byte_is_read(frontend, kind):
-    wrapper = ["unshare", kind, "--fork", *(["--map-root-user"] if kind == "--user" else [])]
-    refusal = await refusal_of(frontend, 0, *wrapper)
-    assert refusal == {
-        "Error": "root of another user, pid or mount namespace may not attach tasks: start them on the host"
-    }
-    assert frontend.tasks.log == []
-
-
-async def test_a_user_with_too_many_connections_is_refused(frontend, monkeypatch):
-    monkeypatch.setattr(attach, "MAX_CONNECTIONS_PER_UID", 0)
-    assert await refusal_of(frontend, 4321) == {"Error": "uid 4321 has too many connections at once"}
 
 
 async def test_a_peer_that_died_in_the_backlog_is_nobody(frontend):

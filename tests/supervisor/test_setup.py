@@ -169,8 +169,10 @@ def test_a_socket_that_cannot_be_made_is_refused(tmp_path, place):
 def test_the_sockets_are_made_adopted_and_unlinked(tmp_path):
     made = setup.Sockets.made(str(tmp_path))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == {"api.sock": 0o660, "attach.sock": 0o600, "handover.sock": 0o600}
+    assert modes == {"api.sock": 0o660, "attach.sock": 0o666, "handover.sock": 0o600}
+    (tmp_path / "attach.sock").chmod(0o600)
     adopted = setup.Sockets.adopted(*map(os.dup, made.fds))
+    assert stat.S_IMODE((tmp_path / "attach.sock").stat().st_mode) == 0o666, "an older daemon's was root's alone"
     assert adopted.api.type == socket.SOCK_STREAM
     assert adopted.handover.getsockname() == str(tmp_path / "handover.sock")
     adopted.unlink()
@@ -178,6 +180,22 @@ def test_the_sockets_are_made_adopted_and_unlinked(tmp_path):
     assert not list(tmp_path.iterdir())
     for end in (made.api, made.attach, made.handover, adopted.api, adopted.attach, adopted.handover):
         end.close()
+
+
+@pytest.mark.parametrize(("gid", "mode"), [(0, 0o700), (4300, 0o710)])
+def test_the_services_directory_is_control_s_and_closed_to_all_but_who_may_use_the_api(tmp_path, gid, mode):
+    for _ in range(2):
+        fd = setup.services_directory(str(tmp_path), 4301, gid)
+        found = os.fstat(fd)
+        os.close(fd)
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4301, gid, mode)
+        (tmp_path / "services").chmod(0o777)
+
+
+def test_a_services_directory_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "services").symlink_to("/etc")
+    with pytest.raises(OSError, match="services"):
+        setup.services_directory(str(tmp_path), 4301, 0)
 
 
 # -- who ------------------------------------------------------------------------------------------------------------

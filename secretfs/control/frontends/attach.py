@@ -1,18 +1,17 @@
 """The attach socket: a process asks for a tree, gets it as descriptors, and becomes a task.
 ``runtimes/connection.py`` is the other end.
 
-Rules: 1. The peer is checked before a byte is read: uid 0, in the daemon's own user, pid and mount namespace.
-Root of a container has uid 0 too, and is refused. 2. Whatever a peer does or leaves undone ends within a
-deadline and costs one of a bounded number of places. 3. The program starts on ``{"Go": true}`` and not
-before. A task whose Go was not sent is detached, whatever the reason.
+Rules: 1. The peer is checked before a byte is read (gate.py). 2. Whatever a peer does or leaves undone ends
+within a deadline and costs one of a bounded number of places (places.py), and of lines in log and audit (refusals.py).
+3. The program starts on ``{"Go": true}`` and not before. A task whose Go was not sent is detached, whatever
+the reason.
 """
 
 import contextlib
 import os
 import socket
 import struct
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -20,8 +19,12 @@ import trio
 
 from secretfs.control import log
 from secretfs.control.audit import Caller
-from secretfs.control.broker import Namespaces
+from secretfs.control.frontends import gate
+from secretfs.control.frontends.gate import EVERYBODYS, Door, Gate
+from secretfs.control.frontends.places import ROOT, Places
+from secretfs.control.frontends.refusals import Refusals
 from secretfs.control.listening import OVERLOADED, accepted
+from secretfs.control.usecases.rights import Rights
 from secretfs.control.usecases.tasks import Attached, AttachRequest
 from secretfs.core.grant import DEFAULT_MODE, GrantRequest
 from secretfs.core.names import Kind, TaskId
@@ -36,8 +39,6 @@ from secretfs.linux import peer, process
 
 MESSAGE_SECONDS = 2.0  # for each message of a peer, and each of ours
 DETACH_SECONDS = 5.0  # for taking back a task that did not start, also while the daemon stops
-MAX_CONNECTIONS = 256  # at once; the rest waits in the backlog
-MAX_CONNECTIONS_PER_UID = 32  # of any uid but 0
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 192 * 1024  # a packet of unix(7) must fit the send buffer, 208 KiB by default
 PATH_MAX = 4096  # limits.h, with the final NUL
@@ -46,8 +47,13 @@ PATH_MAX = 4096  # limits.h, with the final NUL
 class Tasks(Protocol):
     """What is needed of control/usecases/tasks.py."""
 
-    async def attach(self, caller: Caller, request: AttachRequest, leader: Leader) -> Attached:
+    async def attach(
+        self, caller: Caller, request: AttachRequest, leader: Leader, rights: Rights | None = None
+    ) -> Attached:
         """Begin a task: its tree is there when this returns."""
+
+    async def refused(self, caller: Caller, service: str, reason: str, *, more: int = 0) -> None:
+        """Keep in the audit that a task was refused."""
 
     async def running(self, task_id: TaskId, mnt_ns: int) -> None:
         """Its program is about to start, in this mount namespace."""
@@ -56,18 +62,11 @@ class Tasks(Protocol):
         """End it; again is harmless."""
 
 
-class Broker(Protocol):
+class Broker(gate.Broker, Protocol):
     """What is needed of control/broker.py."""
-
-    @property
-    def own(self) -> Namespaces:
-        """The daemon's."""
 
     async def tree_fd(self, task: TaskId, kind: Kind) -> int:
         """A detached mount of the directory; the caller closes it."""
-
-    async def namespaces(self, pidfd: int) -> Namespaces:
-        """A process's. Raises: NotFoundError when it is gone."""
 
 
 class _Grant(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,81 +101,71 @@ class _GoneError(Exception):
 
 async def serve(
     listener: socket.socket,
-    tasks: Tasks,
-    broker: Broker,
+    frontend: "Frontend",
     *,
+    door: Door = EVERYBODYS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; tasks in the middle of their attach are detached then. The listening
     SOCK_SEQPACKET socket stays the caller's to close.
     """
     listener.setblocking(False)
-    frontend = _Frontend(tasks, broker)
     async with trio.open_nursery() as nursery:
         task_status.started()
-        await frontend.accept(trio.socket.from_stdlib_socket(listener), nursery)
+        await frontend.accept(trio.socket.from_stdlib_socket(listener), door, nursery)
 
 
-class _Frontend:
-    def __init__(self, tasks: Tasks, broker: Broker) -> None:
+class Frontend:
+    """All attach sockets together: they share places and refusals."""
+
+    def __init__(self, tasks: Tasks, broker: Broker, *, api_gid: int = 0) -> None:
         self._tasks = tasks
         self._broker = broker
-        self._places = trio.Semaphore(MAX_CONNECTIONS)
-        self._of_uid: Counter[int] = Counter()
+        self._gate = Gate(broker, api_gid)
+        self._places = Places()
+        self._refusals = Refusals(tasks)
 
-    async def accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
-        """Take a connection whenever there is a place for it."""
+    async def accept(self, listener: trio.socket.SocketType, door: Door, nursery: trio.Nursery) -> None:
+        """Take a connection whenever there is a place for it; who gets none is told so."""
         while True:
-            await self._places.acquire()
-            nursery.start_soon(self._serve, await accepted(listener, "attach"))
+            connection = await accepted(listener, "attach")
+            caller = _caller(connection)
+            who = _holder(caller, door)
+            try:
+                await self._places.take(who, f"service {door.name}" if door.service else f"uid {caller.uid}")
+            except UnavailableError as refusal:
+                with connection:
+                    await _refuse(connection, refusal)
+                nursery.start_soon(self._refusals.keep, caller, door.name or "", str(refusal))
+            else:
+                nursery.start_soon(self._serve, connection, caller, door, who)
 
-    async def _serve(self, connection: trio.socket.SocketType) -> None:
+    async def _serve(self, connection: trio.socket.SocketType, caller: Caller, door: Door, who: Hashable) -> None:
         try:
             with connection:
-                await self._answered(connection)
+                await self._answered(connection, caller, door)
         finally:
-            self._places.release()
+            self._places.give_back(who)
 
-    async def _answered(self, connection: trio.socket.SocketType) -> None:
+    async def _answered(self, connection: trio.socket.SocketType, caller: Caller, door: Door) -> None:
         """One peer from its check to Go; every refusal reaches it in words."""
-        who = peer.credentials(connection)
-        caller = Caller(uid=who.uid, gid=who.gid, pid=who.pid)
+        service = door.name or ""
         try:
-            with self._counted(who.uid), _pidfd(connection) as pidfd:
-                await self._check(who.uid, pidfd)
-                await self._attach(connection, caller, pidfd)
+            with _pidfd(connection) as pidfd:
+                rights = await self._gate.rights(connection, caller, pidfd, door)
+                request = _attach_request(await _received(connection, _REQUEST))
+                service = request.service or service
+                await self._attach(connection, caller, pidfd, request, rights)
         except SecretfsError as refusal:
-            log.warning("an attach was refused", uid=who.uid, pid=who.pid, error=str(refusal))
-            with contextlib.suppress(_GoneError):
-                await _send(connection, _ENCODER.encode({"Error": str(refusal)}))
+            await _refuse(connection, refusal)
+            await self._refusals.keep(caller, service, str(refusal))
         except _GoneError as gone:
-            log.warning("an attach came to nothing", uid=who.uid, pid=who.pid, error=str(gone))
+            self._refusals.note("an attach came to nothing", caller, str(gone))
 
-    @contextlib.contextmanager
-    def _counted(self, uid: int) -> Iterator[None]:
-        if uid != 0 and self._of_uid[uid] >= MAX_CONNECTIONS_PER_UID:
-            raise UnavailableError(f"uid {uid} has too many connections at once")
-        self._of_uid[uid] += 1
-        try:
-            yield
-        finally:
-            self._of_uid[uid] -= 1
-            if not self._of_uid[uid]:
-                del self._of_uid[uid]
-
-    async def _check(self, uid: int, pidfd: int) -> None:
-        """Let nobody in but the root that the daemon itself is."""
-        if uid != 0:
-            raise PermissionDeniedError(f"uid {uid} may not attach tasks: only root may")
-        theirs = await self._broker.namespaces(pidfd)
-        if theirs != self._broker.own:
-            raise PermissionDeniedError(
-                "root of another user, pid or mount namespace may not attach tasks: start them on the host"
-            )
-
-    async def _attach(self, connection: trio.socket.SocketType, caller: Caller, pidfd: int) -> None:
-        request = _attach_request(await _received(connection, _REQUEST))
-        attached = await self._tasks.attach(caller, request, _leader(pidfd))
+    async def _attach(
+        self, connection: trio.socket.SocketType, caller: Caller, pidfd: int, request: AttachRequest, rights: Rights
+    ) -> None:
+        attached = await self._tasks.attach(caller, request, _leader(pidfd), rights)
         started = False
         try:
             await self._hand_over(connection, attached)
@@ -220,6 +209,23 @@ class _Frontend:
             await self._tasks.detach(task, "its program was not started")
         except SecretfsError as failure:
             log.error("a task that did not start is still there", task=task, error=str(failure))
+
+
+def _caller(connection: trio.socket.SocketType) -> Caller:
+    who = peer.credentials(connection)
+    return Caller(uid=who.uid, gid=who.gid, pid=who.pid)
+
+
+def _holder(caller: Caller, door: Door) -> Hashable:
+    """Whose place it is. Root of a container is not the host's, which needs a place even so."""
+    if door.service is not None:
+        return door.service
+    return ROOT if caller.uid == 0 else caller.uid
+
+
+async def _refuse(connection: trio.socket.SocketType, refusal: SecretfsError) -> None:
+    with contextlib.suppress(_GoneError):
+        await _send(connection, _ENCODER.encode({"Error": str(refusal)}))
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Act, Change, Commits
 from secretfs.control.usecases.grants import requested, with_numbers
 from secretfs.control.usecases.refs import task_uses
+from secretfs.control.usecases.rights import Rights, check_adhoc, check_quota, rights_of, service_for
 from secretfs.core.grant import Grant, GrantRequest, check_attachable, check_conflicts
 from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceId, TaskId
 from secretfs.core.plan import Entry, Tree
@@ -33,6 +34,7 @@ from secretfs.errors import InvalidGrantError, NotFoundError, SecretfsError
 from secretfs.store.base import Del, Guard, Put
 
 DETACHES_AT_ONCE: Final = 32  # of one service
+_REASON_CHARS: Final = 256  # of what somebody may have made up
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,38 @@ class Tasks:
         self._trees = trees
         self._fs = fs
 
-    async def attach(self, caller: Caller, request: AttachRequest, leader: Leader) -> Attached:
+    async def attach(
+        self, caller: Caller, request: AttachRequest, leader: Leader, rights: Rights | None = None
+    ) -> Attached:
         """Begin a task: its record and its tree are there when this returns; nothing of it is there when it
-        raises.
+        raises. Without rights, the caller's uid alone says what it may.
 
-        Raises: InvalidGrantError, NotFoundError, AmbiguousError, CorruptRecordError, ArenaFullError,
-        UnsealError, UnavailableError.
+        Raises: PermissionDeniedError, InvalidGrantError, NotFoundError, AmbiguousError, CorruptRecordError,
+        ArenaFullError, UnsealError, UnavailableError.
         """
         task_id = TaskId(self._commits.new_id())
+        rights = rights or rights_of(caller)
+        check_adhoc(caller, rights, request.grants)
         request = replace(request, grants=await with_numbers(request.grants))
-        task, grants = await self._commits.change(caller, lambda: self._begun(task_id, caller, request, leader))
+        task, grants = await self._commits.change(caller, lambda: self._begun(task_id, caller, rights, request, leader))
         try:
             tree = await self._trees.show(self._fs, task_id)
         except SecretfsError as exc:
             await self.detach(task_id, str(exc), caller=caller)
             raise
         return Attached(task, tree, {(grant.kind, grant.target): grant.object_name for grant in grants})
+
+    async def refused(self, caller: Caller, service: str, reason: str, *, more: int = 0) -> None:
+        """Keep in the audit that a task was refused, and how many more were of which nothing is kept.
+
+        Raises: StoreError.
+        """
+
+        async def decide() -> Change[None]:
+            detail: dict[str, object] = {"Reason": reason[:_REASON_CHARS], **({"More": more} if more else {})}
+            return Change((), (), Act("task refused", "task", "", service[:_REASON_CHARS], detail), None)
+
+        await self._commits.change(caller, decide)
 
     async def running(self, task_id: TaskId, mnt_ns: int) -> None:
         """Its program is about to start, in this mount namespace. Raises: NotFoundError,
@@ -177,11 +195,12 @@ class Tasks:
         await self._trees.show(self._fs, task_id)
 
     async def _begun(
-        self, task_id: TaskId, caller: Caller, request: AttachRequest, leader: Leader
+        self, task_id: TaskId, caller: Caller, rights: Rights, request: AttachRequest, leader: Leader
     ) -> Change[tuple[Task, Sequence[Grant]]]:
-        if request.service is None and not request.grants:
+        service = await service_for(self._store, caller, rights, request.service)
+        if service is None and not request.grants:
             raise InvalidGrantError("nothing is granted: name a service or a secret")
-        service = None if request.service is None else await find(self._store, SERVICES, request.service)
+        await check_quota(self._store, caller, rights, service)
         adhoc = await requested(self._store, request.grants)
         grants = (*(service.value.grants if service else ()), *adhoc.grants)
         check_attachable(grants)
