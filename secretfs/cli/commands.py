@@ -6,7 +6,7 @@ Rule: a command over several objects does what it can, says what it could not, a
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 
-from secretfs.cli import output
+from secretfs.cli import answers, output
 from secretfs.cli.client import Client, host_of
 from secretfs.cli.parser import CommandParser
 from secretfs.errors import InvalidArgumentError, SecretfsError, UnavailableError
@@ -54,3 +54,19 @@ def for_each(references: Iterable[str], noun: str, act: Callable[[str], None]) -
             output.failure(exc)
             code = REFUSED
     return code
+
+
+def warn_of_newline(noun: str, verb: str, name: str) -> None:
+    """Say that the value that was taken ends a line, and how to give it without. A config is a file: it may."""
+    if noun == "config":
+        return
+    output.warning(
+        f"the value of {name} ends with a newline, which is part of it",
+        [f"without: printf %s VALUE | secretfs {noun} {verb} {name} -"],
+    )
+
+
+def print_labels(item: object) -> None:
+    """A line for each label, as docker's inspect --pretty has them."""
+    for key, value in sorted(answers.labels(item, "Spec", "Labels").items()):
+        output.line(f" - {key}={value}" if value else f" - {key}")

@@ -18,6 +18,7 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE, as for any program whose reader went away
 
 MODULES = {
     "secret": "secretfs.cli.secret",
+    "config": "secretfs.cli.config",
     "service": "secretfs.cli.service",
     "run": "secretfs.cli.run",
     "ps": "secretfs.cli.task",

@@ -43,6 +43,15 @@ def template(block: str) -> None:
     sys.stdout.write(terminal.block(block) if sys.stdout.isatty() else block)
 
 
+def data(content: bytes) -> None:
+    """What somebody keeps in a config, and a line end: byte by byte, but escaped at a terminal."""
+    if sys.stdout.isatty():
+        sys.stdout.write(terminal.block(content.decode(errors="backslashreplace")) + "\n")
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content + b"\n")
+
+
 def document(value: object) -> None:
     """A JSON document, indented as docker's inspect, keys in the order of the daemon."""
     sys.stdout.write(terminal.json_text(json.dumps(value, indent=4, ensure_ascii=False)) + "\n")

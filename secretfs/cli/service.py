@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from secretfs.cli import allowed, answers, beside, filters, output, times
 from secretfs.cli.client import Client, encoded, quoted
-from secretfs.cli.commands import add_listing_flags, client_of, for_each
+from secretfs.cli.commands import add_listing_flags, client_of, for_each, print_labels
 from secretfs.cli.listing import Columns, Row, by_name, show
 from secretfs.cli.parser import CommandParser, add_commands, examples
 from secretfs.cli.verbs import add_inspect, add_ls, add_rm
@@ -256,8 +256,7 @@ def _print_pretty(service: object) -> None:
     output.line(f"ID:              {answers.text(service, 'ID')}")
     output.line(f"Name:            {answers.text(service, 'Spec', 'Name')}")
     output.line("Labels:")
-    for key, value in sorted(answers.labels(service, "Spec", "Labels").items()):
-        output.line(f" - {key}={value}" if value else f" - {key}")
+    print_labels(service)
     for kind in ("uid", "gid"):
         if ids := allowed.numbers(answers.at(service, "Spec"), kind):
             output.line(f"Allowed {kind}s:    {', '.join(map(str, ids))}")

@@ -17,6 +17,8 @@ from secretfs.errors import InvalidArgumentError
 
 STDIN = "-"
 _STDIN_NAME = "STDIN"
+_BLANK = 0x20  # below are control characters: what has them is binary
+_IN_TEXT = b"\t\r"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
@@ -38,8 +40,11 @@ class Value:
 
     @property
     def stray_newline(self) -> bool:
-        """Whether the value is one line, typed or in a file, and its line end is probably not meant."""
-        return self.from_person and self._buffer.find(b"\n", 0, self.size) == self.size - 1
+        """Whether the value is one line of text, typed or in a file, and its line end is probably not meant."""
+        last = self.size - 1
+        if not self.from_person or self._buffer.find(b"\n", 0, self.size) != last:
+            return False
+        return all(byte >= _BLANK or byte in _IN_TEXT for byte in self.view[:last])
 
     @property
     def view(self) -> memoryview:

@@ -9,7 +9,7 @@ from functools import partial
 
 from secretfs.cli import answers, output, times
 from secretfs.cli.client import encoded, quoted
-from secretfs.cli.commands import add_listing_flags, client_of
+from secretfs.cli.commands import add_listing_flags, client_of, warn_of_newline
 from secretfs.cli.listing import Columns, Row, show
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import InvalidArgumentError, UsageError
@@ -125,10 +125,7 @@ def update(noun: str, arguments: Namespace) -> int:
         stray = value.stray_newline
     _print_revised(noun, name, answer)
     if stray:
-        output.warning(
-            f"the value of {name} ends with a newline, which is part of it",
-            [f"without: printf %s VALUE | secretfs {noun} update {name} -"],
-        )
+        warn_of_newline(noun, "update", name)
     return 0
 
 

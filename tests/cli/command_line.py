@@ -39,22 +39,27 @@ class Ended:
 class _Tee(io.TextIOWrapper):
     """A stream that writes into a second one too, so that the order of both can be seen."""
 
-    def __init__(self, both: list[str]) -> None:
-        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
-        self._both = both
-
-    def write(self, text: str) -> int:
-        self._both.append(text)
-        return super().write(text)
+    def __init__(self, both: list[bytes]) -> None:
+        super().__init__(_TeeBytes(both), encoding="utf-8", write_through=True)
 
     def text(self) -> str:
         self.seek(0)
         return self.read()
 
 
+class _TeeBytes(io.BytesIO):
+    def __init__(self, both: list[bytes]) -> None:
+        super().__init__()
+        self._both = both
+
+    def write(self, data: bytes) -> int:
+        self._both.append(bytes(data))
+        return super().write(data)
+
+
 def run(host: str, words: list[str], stdin: bytes = b"") -> Ended:
     """Run ``secretfs`` with these words, in this process."""
-    both: list[str] = []
+    both: list[bytes] = []
     out, err = _Tee(both), _Tee(both)
     saved = sys.stdout, sys.stderr, os.environ.get("SECRETFS_HOST")
     os.environ["SECRETFS_HOST"] = host
@@ -67,7 +72,7 @@ def run(host: str, words: list[str], stdin: bytes = b"") -> Ended:
         os.environ.pop("SECRETFS_HOST")
         if saved[2] is not None:
             os.environ["SECRETFS_HOST"] = saved[2]
-    return Ended(out.text(), err.text(), "".join(both), code)
+    return Ended(out.text(), err.text(), b"".join(both).decode(), code)
 
 
 @contextmanager

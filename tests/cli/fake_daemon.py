@@ -21,7 +21,8 @@ from pathlib import Path
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
 _SERVICE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?")
-_MAX_SECRET_BYTES = 500 * 1024 - 1
+_TOO_MANY_BYTES = {"secret": 500 * 1024, "config": 1000 * 1024}
+_MORE_FILTERS = {"secret": ("names",), "config": ()}
 _PID = 4711
 
 
@@ -40,7 +41,7 @@ class FakeDaemon:
 
     def __init__(self, path: Path) -> None:
         self.host = f"unix://{path}"
-        self.secrets: dict[str, dict] = {}
+        self.objects: dict[str, dict[str, dict]] = {"secret": {}, "config": {}}
         self.services: dict[str, dict] = {}
         self.tasks: dict[str, dict] = {}
         self.records: list[dict] = []
@@ -56,12 +57,13 @@ class FakeDaemon:
     def attach(self, service: str | None = None, *names: str) -> str:
         task_id = self._id()
         found = self._find(self.services, "service", service) if service else None
-        references = found["Spec"]["TaskTemplate"]["ContainerSpec"]["Secrets"] if found else []
-        granted = [(ref["SecretName"], ref["File"]["Name"]) for ref in references] + [(name, name) for name in names]
+        granted = [("secret", name, name) for name in names]
+        for noun in ("config", "secret") if found else ():
+            granted[:0] = [(noun, ref["Name"], ref["File"]["Name"]) for ref in _references(found["Spec"], noun)]
         grants = [
-            {"Kind": "secret", "Name": name, "Version": 1, "Target": target, "UID": 0, "GID": 0, "Mode": 292}
-            | {"ID": self._find(self.secrets, "secret", name)["ID"]}
-            for name, target in granted
+            {"Kind": noun, "Name": name, "Version": 1, "Target": target, "UID": 0, "GID": 0, "Mode": 292}
+            | {"ID": self._find(self.objects[noun], noun, name)["ID"]}
+            for noun, name, target in granted
         ]
         self.tasks[task_id] = {
             "ID": task_id,
@@ -78,7 +80,7 @@ class FakeDaemon:
 
     # routes
 
-    def create_secret(self, body: dict, _: dict) -> object:
+    def create_object(self, noun: str, body: dict, _: dict) -> object:
         name = body.get("Name", "")
         if not name:
             raise invalid("name must be provided")
@@ -91,35 +93,36 @@ class FakeDaemon:
             data = base64.b64decode(body["Data"], validate=True)
         except binascii.Error:
             raise RefusedError(400, "invalid JSON: illegal base64 data at input byte 0") from None
-        if not 0 < len(data) <= _MAX_SECRET_BYTES:
-            raise invalid("secret data must be larger than 0 and less than 512000 bytes")
-        if any(known["Spec"]["Name"].lower() == name.lower() for known in self.secrets.values()):
-            raise RefusedError(409, f"rpc error: code = AlreadyExists desc = secret {name} already exists")
-        made = self._object({"Name": name, "Labels": body.get("Labels") or {}})
-        self.secrets[made["ID"]] = made
+        if not 0 < len(data) < _TOO_MANY_BYTES[noun]:
+            raise invalid(f"{noun} data must be larger than 0 and less than {_TOO_MANY_BYTES[noun]} bytes")
+        if any(known["Spec"]["Name"].lower() == name.lower() for known in self.objects[noun].values()):
+            raise RefusedError(409, f"rpc error: code = AlreadyExists desc = {noun} {name} already exists")
+        shown = {"Data": body["Data"]} if noun == "config" else {}
+        made = self._object({"Name": name, "Labels": body.get("Labels") or {}, **shown})
+        self.objects[noun][made["ID"]] = made
         self.values[name] = data
-        self._record("secret create", "secret", made["ID"], name, {"Version": 1})
+        self._record(f"{noun} create", noun, made["ID"], name, {"Version": 1})
         return {"ID": made["ID"]}
 
-    def list_secrets(self, query: dict) -> object:
-        return self._filtered(self.secrets, query, ("id", "label", "name", "names"))
+    def list_objects(self, noun: str, query: dict) -> object:
+        return self._filtered(self.objects[noun], query, ("id", "label", "name", *_MORE_FILTERS[noun]))
 
-    def inspect_secret(self, reference: str) -> object:
-        return self._find(self.secrets, "secret", reference)
+    def inspect_object(self, noun: str, reference: str) -> object:
+        return self._find(self.objects[noun], noun, reference)
 
-    def remove_secret(self, reference: str) -> None:
-        secret = self._find(self.secrets, "secret", reference)
+    def remove_object(self, noun: str, reference: str) -> None:
+        found = self._find(self.objects[noun], noun, reference)
         users = [
             service["Spec"]["Name"]
             for service in self.services.values()
-            if any(ref["SecretID"] == secret["ID"] for ref in _references(service["Spec"]))
+            if any(ref["ID"] == found["ID"] for ref in _references(service["Spec"], noun))
         ]
+        name = found["Spec"]["Name"]
         if users:
             plural = "service" if len(users) == 1 else "services"
-            name = secret["Spec"]["Name"]
-            raise invalid(f"secret '{name}' is in use by the following {plural}: {', '.join(users)}")
-        del self.secrets[secret["ID"]]
-        self._record("secret rm", "secret", secret["ID"], secret["Spec"]["Name"], {})
+            raise invalid(f"{noun} '{name}' is in use by the following {plural}: {', '.join(users)}")
+        del self.objects[noun][found["ID"]]
+        self._record(f"{noun} rm", noun, found["ID"], name, {})
 
     def create_service(self, body: dict, _: dict) -> object:
         name = body["Name"]
@@ -167,14 +170,18 @@ class FakeDaemon:
     # rules
 
     def _check(self, spec: dict) -> None:
+        for noun in self.objects:
+            self._check_references(noun, _references(spec, noun))
+
+    def _check_references(self, noun: str, references: list[dict]) -> None:
         seen: dict[str, str] = {}
-        for reference in _references(spec):
-            name, file = reference["SecretName"], reference["File"]
-            if reference["SecretID"] not in self.secrets:
-                raise invalid(f"secret not found: {name}")
+        for reference in references:
+            name, file = reference["Name"], reference["File"]
+            if reference["ID"] not in self.objects[noun]:
+                raise invalid(f"{noun} not found: {name}")
             if file["Name"] in seen:
                 other = seen[file["Name"]]
-                raise invalid(f"secret references '{other}' and '{name}' have a conflicting target: '{file['Name']}'")
+                raise invalid(f"{noun} references '{other}' and '{name}' have a conflicting target: '{file['Name']}'")
             if file["UID"] == "nosuchuser":
                 raise invalid("unknown user 'nosuchuser': this host has none of that name")
             seen[file["Name"]] = name
@@ -212,12 +219,16 @@ class FakeDaemon:
         self.records.append(record | {"UID": 0, "PID": _PID, "Detail": detail})
 
 
-def _references(spec: dict) -> list[dict]:
-    return spec["TaskTemplate"]["ContainerSpec"].get("Secrets") or []
+def _references(spec: dict, noun: str) -> list[dict]:
+    """The grants of a kind, with its name taken off their keys."""
+    word = noun.capitalize()
+    found = spec["TaskTemplate"]["ContainerSpec"].get(f"{word}s") or []
+    return [{key.removeprefix(word): value for key, value in reference.items()} for reference in found]
 
 
 def _detail(spec: dict) -> dict:
-    return {"Grants": [f"{ref['SecretName']}:{ref['File']['Name']}" for ref in _references(spec)]}
+    granted = [*_references(spec, "secret"), *_references(spec, "config")]
+    return {"Grants": [f"{ref['Name']}:{ref['File']['Name']}" for ref in granted]}
 
 
 def _wanted(item: dict, filters: dict[str, list[str]]) -> bool:
@@ -275,14 +286,14 @@ class _Handler(BaseHTTPRequestHandler):
         parts = [urllib.parse.unquote(part) for part in url.path.split("/")[1:]]
         daemon = self.daemon
         match self.command, parts:
-            case "POST", ["secrets", "create"]:
-                return 201, daemon.create_secret(body, query)
-            case "GET", ["secrets"]:
-                return 200, daemon.list_secrets(query)
-            case "GET", ["secrets", reference]:
-                return 200, daemon.inspect_secret(reference)
-            case "DELETE", ["secrets", reference]:
-                return 204, daemon.remove_secret(reference)
+            case "POST", ["secrets" | "configs" as nouns, "create"]:
+                return 201, daemon.create_object(nouns[:-1], body, query)
+            case "GET", ["secrets" | "configs" as nouns]:
+                return 200, daemon.list_objects(nouns[:-1], query)
+            case "GET", ["secrets" | "configs" as nouns, reference]:
+                return 200, daemon.inspect_object(nouns[:-1], reference)
+            case "DELETE", ["secrets" | "configs" as nouns, reference]:
+                return 204, daemon.remove_object(nouns[:-1], reference)
             case "POST", ["services", "create"]:
                 return 201, daemon.create_service(body, query)
             case _:

@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 from command_line import Ended, run
 from fake_daemon import FakeDaemon
+from real_daemon import real_daemon
 
 from secretfs.cli.main import MODULES
 
 PROGRAM = [sys.executable, "-m", "secretfs.cli.main"]
-COMMANDS = [
-    *("", "secret", "secret create", "secret ls", "secret inspect", "secret rm", "service", "service create"),
-    *("service update", "service ls", "service inspect", "service ps", "service rm", "ps", "detach", "audit"),
-]
+NOUNS = {
+    "secret": ("create", "ls", "inspect", "rm", "update", "versions", "rollback", "prune"),
+    "config": ("create", "ls", "inspect", "rm", "update", "versions", "rollback", "prune"),
+    "service": ("create", "update", "ls", "inspect", "ps", "rm"),
+}
+COMMANDS = ["", *NOUNS, *(f"{noun} {verb}" for noun, verbs in NOUNS.items() for verb in verbs), "ps", "detach", "audit"]
 # What a listing may load beside what argparse, socket and json load themselves.
 HEAVY = {"asyncio", "base64", "contextlib", "ctypes", "dataclasses", "datetime", "difflib", "http", "inspect"}
 HEAVY |= {"logging", "msgspec", "pathlib", "shutil", "subprocess", "typing", "trio", "urllib"}
@@ -52,21 +55,22 @@ def test_version_is_told(words: list[str]) -> None:
     assert (ended.both, ended.code) == ("secretfs 0.1.0\n", 0)
 
 
-def test_examples_of_every_help_work_when_pasted(daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_examples_of_every_help_work_when_pasted(tmp_path: Path) -> None:
     """In a shell, one after another; the examples of run and daemon need a daemon with a file system."""
     shim = tmp_path / "secretfs"
     shim.write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n')
     shim.chmod(0o755)
-    environment = {**os.environ, "SECRETFS_HOST": daemon.host, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     lines: dict[str, None] = {}
     for command in COMMANDS:
         _, _, shown = run("unix:///nowhere", [*command.split(), "--help"]).out.partition("\nexamples:\n")
         lines |= dict.fromkeys(line.strip() for line in shown.splitlines())
-    removals = sorted((line for line in lines if " rm " in line), reverse=True)  # services before secrets
+    removals = sorted((line for line in lines if " rm " in line), reverse=True)  # services before what they are granted
     script = [line for line in lines if line not in removals and "secretfs run" not in line]
     script += ["secretfs service rm db", *removals]  # the examples leave db with a grant
     assert len(script) > 15
-    done = subprocess.run(["sh", "-e"], input="\n".join(script), env=environment, capture_output=True, text=True)
+    with real_daemon(tmp_path) as daemon:
+        environment = {**os.environ, "SECRETFS_HOST": daemon.host, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(["sh", "-e"], input="\n".join(script), env=environment, capture_output=True, text=True)
     assert "error" not in done.stderr
     assert done.returncode == 0
 

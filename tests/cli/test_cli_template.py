@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secretfs.cli.listing import Columns
-from secretfs.cli.secret import COLUMNS
+from secretfs.cli.objects import COLUMNS
 from secretfs.cli.template import listed, parsed, rendered
 from secretfs.cli.template_functions import FUNCTIONS
 from secretfs.errors import InvalidArgumentError
@@ -17,7 +17,7 @@ from secretfs.errors import InvalidArgumentError
 # Made with docker 28.2.2: `docker secret ls --format FORM` against a server with these two secrets.
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "templates.json").read_text())
 ROWS = [
-    COLUMNS.row(
+    COLUMNS["secret"].row(
         {"ID": letter * 25, "Name": name, "Driver": "", "CreatedAt": created, "UpdatedAt": "2 years ago"}, labels
     )
     for letter, name, created, labels in (
@@ -52,13 +52,13 @@ def refusal(form: str, value: object = None) -> str:
 
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if "out" in vector], ids=lambda v: v["form"])
 def test_template_prints_what_docker_prints(vector: dict[str, str]) -> None:
-    assert listed(vector["form"], ROWS, COLUMNS.headers) == vector["out"]
+    assert listed(vector["form"], ROWS, COLUMNS["secret"].headers) == vector["out"]
 
 
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if "error" in vector], ids=lambda v: v["form"])
 def test_template_is_refused_in_dockers_words(vector: dict[str, str]) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
-        listed(vector["form"], ROWS, COLUMNS.headers)
+        listed(vector["form"], ROWS, COLUMNS["secret"].headers)
     assert str(refused.value) == vector["error"]
 
 
@@ -145,7 +145,7 @@ def test_label_of_a_listing_that_has_none_is_an_unknown_field() -> None:
 
 
 def test_empty_listing_by_a_table_template_is_its_header() -> None:
-    assert listed("table {{.ID}}\\t{{.Name}}", [], COLUMNS.headers) == "ID        NAME\n"
+    assert listed("table {{.ID}}\\t{{.Name}}", [], COLUMNS["secret"].headers) == "ID        NAME\n"
 
 
 @given(st.sampled_from(FORMS), st.data())
@@ -156,7 +156,7 @@ def test_damaged_template_is_rendered_or_refused_and_nothing_else(form: str, dat
     )
     cut = data.draw(st.integers(0, 3))
     damaged = form[:at] + piece + form[at + cut :]
-    assert said(lambda: listed(damaged, ROWS, COLUMNS.headers)).startswith(GO)
+    assert said(lambda: listed(damaged, ROWS, COLUMNS["secret"].headers)).startswith(GO)
 
 
 _WORDS = ["{{", "}}", "{{-", ".", ".ID", ".Label", "$x", ":=", "=", "|", "(", ")", ",", "3", "1.5", "nil", "true"]
@@ -166,7 +166,7 @@ _TOKENS = st.sampled_from([*_WORDS, " ", "\n", " -}}", *FUNCTIONS])
 
 @given(st.lists(_TOKENS, max_size=14).map("".join))
 def test_any_tokens_are_rendered_or_refused_and_nothing_else(form: str) -> None:
-    assert said(lambda: listed(form, ROWS, COLUMNS.headers)).startswith(GO)
+    assert said(lambda: listed(form, ROWS, COLUMNS["secret"].headers)).startswith(GO)
 
 
 @given(st.text().filter(lambda text: "{{" not in text))

@@ -22,5 +22,7 @@ def test_command_lines_print_what_the_transcript_says(
     (files / "empty").touch()
     (files / "largest").write_bytes(bytes(511_999))
     (files / "too_large").write_bytes(bytes(512_000))
+    (files / "largest_config").write_bytes(bytes(1_023_999))
+    (files / "too_large_config").write_bytes(bytes(1_024_000))
     (files / "huge").write_bytes(bytes(2_000_000))
     play(transcript, any_daemon.host, any_daemon.attach, files)

@@ -71,6 +71,9 @@ def test_value_never_shows_itself() -> None:
         (b"x\ny\n", True, False),
         (b"x\ny", True, False),
         (b"x\n", False, False),
+        ("ä b\t\r\n".encode(), True, True),
+        (b"\0\xffbinary\n", True, False),
+        (b"\x1f\n", True, False),
     ],
 )
 def test_one_line_end_of_one_line_from_a_person_is_stray(data: bytes, from_person: bool, stray: bool) -> None:

@@ -1,5 +1,6 @@
 """The stock docker command line drives secretfs unchanged: its own words, its own exit codes."""
 
+import base64
 import os
 import re
 import subprocess
@@ -58,6 +59,33 @@ async def test_secrets_from_create_to_rm(docker, tmp_path):
 
     assert "my_secret" in await docker.said("secret", "inspect", "--pretty", object_id[:8])
     assert await docker.said("secret", "rm", "my_secret") == "my_secret\n"
+
+
+async def test_configs_from_create_to_rm(docker, tmp_path):
+    content = os.urandom(1_023_999)
+    created = await docker.said("config", "create", "-l", "a=b", "my_config", "-", stdin=content)
+    assert ID.fullmatch(created)
+    assert await docker.said("config", "ls", "--format", '{{.ID}} {{.Name}} {{.Label "a"}}') == (
+        f"{created.strip()} my_config b\n"
+    )
+    assert await docker.said("config", "ls", "-q", "--filter", "name=MY") == created
+    data = await docker.said("config", "inspect", "--format", "{{json .Spec.Data}}", "MY_CONFIG")
+    assert base64.b64decode(data) == content
+    done = await docker("config", "create", "large", "-", stdin=content + b"x")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error response from daemon: rpc error: code = InvalidArgument desc = "
+        "config data must be larger than 0 and less than 1024000 bytes\n"
+    )
+    await docker.said("config", "create", "short", "-", stdin=b"listen 80;\n")
+    assert (await docker.said("config", "inspect", "--pretty", "short")).endswith("Data:\nlisten 80;\n\n")
+    grant = "source=my_config,target=/etc/app.conf,mode=0440"
+    await docker.said("service", "create", "--name", "web", "--config", grant, "redis:7")
+    assert "/etc/app.conf" in await docker.said("service", "inspect", "--pretty", "web")
+    done = await docker("config", "rm", "my_config")
+    assert "config 'my_config' is in use by the following service: web" in done.stderr
+    await docker.said("service", "update", "--config-rm", "my_config", "--config-add", "short", "web")
+    assert await docker.said("config", "rm", "my_config") == "my_config\n"
 
 
 @pytest.mark.parametrize(
