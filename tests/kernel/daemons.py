@@ -177,9 +177,9 @@ class Daemon:
             assert reader.stdout.readline() == "reading\n"
         return readers
 
-    def task(self, *options: str) -> "Inside":
-        """A process inside a new task."""
-        inside = Inside(self, options)
+    def task(self, *options: str, before: tuple[str, ...] = ()) -> "Inside":
+        """A process inside a new task; ``before`` is what becomes ``secretfs run``."""
+        inside = Inside(self, options, before)
         self._tasks.append(inside)
         return inside
 
@@ -240,9 +240,9 @@ class Daemon:
 class Inside:
     """A process inside a task."""
 
-    def __init__(self, daemon: Daemon, options: tuple[str, ...]) -> None:
+    def __init__(self, daemon: Daemon, options: tuple[str, ...], before: tuple[str, ...] = ()) -> None:
         self._process = subprocess.Popen(
-            [*daemon.program, "run", *options, "--", sys.executable, INSIDE],
+            [*before, *daemon.program, "run", *options, "--", sys.executable, INSIDE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -23,7 +23,7 @@ from secretfs.control.frontends import gate
 from secretfs.control.frontends.gate import EVERYBODYS, Door, Gate
 from secretfs.control.frontends.places import ROOT, Places
 from secretfs.control.frontends.refusals import Refusals
-from secretfs.control.listening import OVERLOADED, accepted
+from secretfs.control.listening import OVERLOADED, accepted_at_once
 from secretfs.control.usecases.rights import Rights
 from secretfs.control.usecases.tasks import Attached, AttachRequest
 from secretfs.core.grant import DEFAULT_MODE, GrantRequest
@@ -112,7 +112,7 @@ async def serve(
     listener.setblocking(False)
     async with trio.open_nursery() as nursery:
         task_status.started()
-        await frontend.accept(trio.socket.from_stdlib_socket(listener), door, nursery)
+        await frontend.accept(listener, door, nursery)
 
 
 class Frontend:
@@ -125,20 +125,29 @@ class Frontend:
         self._places = Places()
         self._refusals = Refusals(tasks)
 
-    async def accept(self, listener: trio.socket.SocketType, door: Door, nursery: trio.Nursery) -> None:
-        """Take a connection whenever there is a place for it; who gets none is told so."""
+    async def accept(self, listener: socket.socket, door: Door, nursery: trio.Nursery) -> None:
+        """Take connections whenever there are places for them; who gets none is told so."""
         while True:
-            connection = await accepted(listener, "attach")
-            caller = _caller(connection)
-            who = _holder(caller, door)
-            try:
-                await self._places.take(who, f"service {door.name}" if door.service else f"uid {caller.uid}")
-            except UnavailableError as refusal:
-                with connection:
-                    await _refuse(connection, refusal)
-                nursery.start_soon(self._refusals.keep, caller, door.name or "", str(refusal))
-            else:
-                nursery.start_soon(self._serve, connection, caller, door, who)
+            for connection in await accepted_at_once(listener, "attach"):
+                who = peer.credentials(connection)
+                caller = Caller(uid=who.uid, gid=who.gid, pid=who.pid)
+                holder = _holder(caller, door)
+                try:
+                    await self._places.take(holder, f"service {door.name}" if door.service else f"uid {caller.uid}")
+                except UnavailableError as refusal:
+                    self._turn_away(connection, caller, door, refusal, nursery)
+                else:
+                    nursery.start_soon(self._serve, trio.socket.from_stdlib_socket(connection), caller, door, holder)
+
+    def _turn_away(
+        self, connection: socket.socket, caller: Caller, door: Door, refusal: SecretfsError, nursery: trio.Nursery
+    ) -> None:
+        """In words, which fit the buffer of a new connection. This is quick: whoever floods us has to be outrun."""
+        connection.setblocking(False)
+        with connection, contextlib.suppress(OSError):
+            connection.send(_ENCODER.encode({"Error": str(refusal)}))
+        if self._refusals.room(caller):
+            nursery.start_soon(self._refusals.keep, caller, door.name or "", str(refusal))
 
     async def _serve(self, connection: trio.socket.SocketType, caller: Caller, door: Door, who: Hashable) -> None:
         try:
@@ -158,9 +167,11 @@ class Frontend:
                 await self._attach(connection, caller, pidfd, request, rights)
         except SecretfsError as refusal:
             await _refuse(connection, refusal)
-            await self._refusals.keep(caller, service, str(refusal))
+            if self._refusals.room(caller):
+                await self._refusals.keep(caller, service, str(refusal))
         except _GoneError as gone:
-            self._refusals.note("an attach came to nothing", caller, str(gone))
+            if self._refusals.room(caller):
+                log.warning("an attach came to nothing", uid=caller.uid, pid=caller.pid, error=str(gone))
 
     async def _attach(
         self, connection: trio.socket.SocketType, caller: Caller, pidfd: int, request: AttachRequest, rights: Rights
@@ -209,11 +220,6 @@ class Frontend:
             await self._tasks.detach(task, "its program was not started")
         except SecretfsError as failure:
             log.error("a task that did not start is still there", task=task, error=str(failure))
-
-
-def _caller(connection: trio.socket.SocketType) -> Caller:
-    who = peer.credentials(connection)
-    return Caller(uid=who.uid, gid=who.gid, pid=who.pid)
 
 
 def _holder(caller: Caller, door: Door) -> Hashable:

@@ -54,31 +54,24 @@ class Refusals:
         self._of_uid: dict[int, Bucket] = {}
         self._more = 0
 
-    async def keep(self, caller: Caller, service: str, reason: str) -> None:
-        """In the log and in the audit, if there is room."""
-        if not self._room(caller.uid):
+    def room(self, caller: Caller) -> bool:
+        """Take room for one; where there is none, it is counted."""
+        now = self._clock()
+        if caller.uid not in self._of_uid and len(self._of_uid) >= MAX_UIDS:
+            self._of_uid.clear()
+        own = self._of_uid.setdefault(caller.uid, Bucket(BURST, REFILL_SECONDS, BURST, now))
+        if not (own.refill(now) and self._all.refill(now)):
             self._more += 1
-            return
+            return False
+        own.level -= 1
+        self._all.level -= 1
+        return True
+
+    async def keep(self, caller: Caller, service: str, reason: str) -> None:
+        """In the log and in the audit, once there was room."""
         more, self._more = self._more, 0
         log.warning("task refused", uid=caller.uid, pid=caller.pid, service=service, error=reason, more=more)
         try:
             await self._keeper.refused(caller, service, reason, more=more)
         except SecretfsError as exc:
             log.error("the audit lacks a refusal", uid=caller.uid, error=str(exc))
-
-    def note(self, event: str, caller: Caller, reason: str) -> None:
-        """In the log only, if there is room."""
-        if self._room(caller.uid):
-            log.warning(event, uid=caller.uid, pid=caller.pid, error=reason)
-
-    def _room(self, uid: int) -> bool:
-        """Take room for one."""
-        now = self._clock()
-        if uid not in self._of_uid and len(self._of_uid) >= MAX_UIDS:
-            self._of_uid.clear()
-        own = self._of_uid.setdefault(uid, Bucket(BURST, REFILL_SECONDS, BURST, now))
-        if not (own.refill(now) and self._all.refill(now)):
-            return False
-        own.level -= 1
-        self._all.level -= 1
-        return True

@@ -85,6 +85,8 @@ class Tasks:
         task_id = TaskId(self._commits.new_id())
         rights = rights or rights_of(caller)
         check_adhoc(caller, rights, request.grants)
+        if caller.uid != 0 or rights.only is not None:  # before its turn: who is refused must not delay root's commits
+            await self._service_for(caller, rights, request)
         request = replace(request, grants=await with_numbers(request.grants))
         task, grants = await self._commits.change(caller, lambda: self._begun(task_id, caller, rights, request, leader))
         try:
@@ -197,10 +199,9 @@ class Tasks:
     async def _begun(
         self, task_id: TaskId, caller: Caller, rights: Rights, request: AttachRequest, leader: Leader
     ) -> Change[tuple[Task, Sequence[Grant]]]:
-        service = await service_for(self._store, caller, rights, request.service)
+        service = await self._service_for(caller, rights, request)
         if service is None and not request.grants:
             raise InvalidGrantError("nothing is granted: name a service or a secret")
-        await check_quota(self._store, caller, rights, service)
         adhoc = await requested(self._store, request.grants)
         grants = (*(service.value.grants if service else ()), *adhoc.grants)
         check_attachable(grants)
@@ -212,6 +213,11 @@ class Tasks:
         if service is not None:
             guards.append(Guard(SERVICES.key(service.value.id), service.rev))
         return Change(guards, [*ops, Put(TASKS.key(task_id), encode(task))], _act("attach", task), (task, grants))
+
+    async def _service_for(self, caller: Caller, rights: Rights, request: AttachRequest) -> Found[Service] | None:
+        service = await service_for(self._store, caller, rights, request.service)
+        await check_quota(self._store, caller, rights, service)
+        return service
 
     def _task(
         self,
