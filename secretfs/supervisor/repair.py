@@ -12,17 +12,14 @@ is answered by fs, so it may have to be given up.
 """
 
 import contextlib
-import errno
 import os
-import re
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from secretfs.errors import SetupError
-from secretfs.linux import mountinfo, namespaces, process
+from secretfs.linux import mountinfo, process
 from secretfs.linux.mount import (
     MNT_DETACH,
     MOVE_MOUNT_BENEATH,
@@ -36,12 +33,8 @@ from secretfs.linux.mount import (
 from secretfs.linux.mountinfo import Mount
 from secretfs.supervisor import log
 from secretfs.supervisor.mountpoint import secretfs_mount
+from secretfs.supervisor.visits import Visits, root_of, task_of
 
-_TREE: Final = re.compile(r"/[0-9a-z]{25}/(?:secrets|configs)(?:/.*)?")
-_DELETED: Final = "//deleted"
-_LIVES, _OVER = 0, 1
-_ENDED: Final = (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV)
-_ANSWER_SECONDS: Final = 0.5
 _ROUNDS: Final = 5  # a namespace may be copied while another is repaired
 _ON_TOP: Final = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
 
@@ -50,6 +43,7 @@ _ON_TOP: Final = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
 class Place:
     """A mount namespace with dead mounts in it, by a process that is in it."""
 
+    namespace: int
     pid: int
     dead: tuple[Mount, ...]
 
@@ -64,11 +58,8 @@ class Repair:
             raise SetupError(f"nothing of secretfs is mounted on {mountpoint!r}")
         self._mountpoint = mountpoint
         self._device = found.device
-        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._visits = Visits()
         self._given_up: set[tuple[int, int]] = set()
-        self._dead: dict[str, bool] = {}  # by device: whether its connection is over
         self.replaced = 0
 
     @property
@@ -80,67 +71,41 @@ class Repair:
         """Repair until nothing is left that can be. Raises OSError when /proc is not what it should be."""
         for _ in range(_ROUNDS):
             before = self.replaced
-            for namespace, place in self._places():
-                self._repair(namespace, place)
+            for place in self._places():
+                self._repair(place)
             if self.replaced == before:
                 return
 
-    def _places(self) -> Iterator[tuple[int, Place]]:
-        """Each mount namespace once, by its number."""
-        seen: set[int] = set()
-        for name in os.listdir("/proc"):
-            if not name.isdecimal():
-                continue
-            with contextlib.suppress(OSError):  # ended, or ending
-                namespace = namespaces.ns_inode(name, "mnt")
-                if namespace not in seen:
-                    dead = tuple(mount for mount in mountinfo.mounts(name) if self._is_anothers(mount))
-                    seen.add(namespace)
-                    yield namespace, Place(int(name), dead)
+    def _places(self) -> Iterator[Place]:
+        for namespace, pid, table in self._visits.tables():
+            yield Place(namespace, pid, tuple(mount for mount in table if self._is_anothers(mount)))
 
     def _is_anothers(self, mount: Mount) -> bool:
         """Whether it is a tree, and not of our connection."""
-        return secretfs_mount(mount) and mount.device != self._device and bool(_TREE.fullmatch(_root(mount)))
+        return secretfs_mount(mount) and mount.device != self._device and task_of(mount) is not None
 
-    def _repair(self, namespace: int, place: Place) -> None:
+    def _repair(self, place: Place) -> None:
         trees = {mount.id: tree for mount in place.dead if (tree := self._tree(mount)) is not None}
         try:
             if trees:
-                self._enter(place.pid, namespace)
-                self._replace(namespace, trees)
+                with self._visits.inside(place.pid, place.namespace) as table:
+                    self._replace(place.namespace, trees, table)
         except OSError as refusal:
             log.warning("a mount namespace cannot be repaired", pid=place.pid, error=str(refusal))
-            self._given_up |= {(namespace, mount) for mount in trees}
+            self._given_up |= {(place.namespace, mount) for mount in trees}
         finally:
-            self._go_home()
             for tree in trees.values():
                 os.close(tree)
 
     def _tree(self, mount: Mount) -> int | None:
         """A detached mount of the living tree; None when there is no such tree: the task has ended, or is another's."""
         try:
-            return open_tree(self._mountpoint + _root(mount))
+            return open_tree(self._mountpoint + root_of(mount))
         except OSError:
             return None
 
-    def _enter(self, pid: int, namespace: int) -> None:
-        fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if os.fstat(fd).st_ino != namespace:
-                raise ProcessLookupError(f"process {pid} is another's by now")
-            namespaces.setns(fd, namespaces.CLONE_NEWNS)
-        finally:
-            os.close(fd)
-
-    def _go_home(self) -> None:
-        """Entering a mount namespace leads to its root; the daemon may be in a chroot."""
-        namespaces.setns(self._home, namespaces.CLONE_NEWNS)
-        os.fchdir(self._root)
-        os.chroot(".")
-
-    def _replace(self, namespace: int, trees: dict[int, int]) -> None:
+    def _replace(self, namespace: int, trees: dict[int, int], table: list[Mount]) -> None:
         """Inside: the paths are those from the namespace's root, which a task in a chroot would not see."""
-        table = mountinfo.mounts(proc=self._proc)
         for mount in table:
             tree = trees.get(mount.id)
             if tree is None or (namespace, mount.id) in self._given_up or _covered(mount, table):
@@ -153,10 +118,8 @@ class Repair:
 
     def _put(self, mount: Mount, tree: int) -> bool:
         """Whether it was dead; now the living tree is there."""
-        with self._topmost(mount) as target:
-            if mount.device not in self._dead:
-                self._dead[mount.device] = _dead(target)
-            if not self._dead[mount.device]:
+        with self._visits.topmost(mount) as target:
+            if not self._visits.dead(mount, target):
                 return False
             try:
                 move_mount(tree, "", target, "", _ON_TOP | MOVE_MOUNT_BENEATH)
@@ -164,51 +127,14 @@ class Repair:
                 log.info("not beneath, but on top of a dead mount", path=mount.path, error=refusal.strerror)
                 move_mount(tree, "", target, "", _ON_TOP)
                 return True
-        with self._topmost(mount):
+        with self._visits.topmost(mount):
             umount2(mount.path, MNT_DETACH | UMOUNT_NOFOLLOW)
         return True
-
-    @contextlib.contextmanager
-    def _topmost(self, mount: Mount) -> Iterator[int]:
-        """A descriptor of its path, which leads to this very mount. Raises OSError when it does not."""
-        fd = os.open(mount.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if mountinfo.mount_of(fd, proc=self._proc) != mount.id:
-                raise OSError(f"{mount.path!r} is another mount by now")
-            yield fd
-        finally:
-            os.close(fd)
-
-
-def _dead(fd: int) -> bool:
-    """Whether the connection of this mount is over. One whose fs does not answer may live: it is another daemon's.
-
-    Asked in a child, which can be ended while it waits for the answer.
-    """
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.fstatvfs(fd)
-            os._exit(_LIVES)
-        except OSError as refusal:
-            os._exit(_OVER if refusal.errno in _ENDED else _LIVES)
-    pidfd = os.pidfd_open(pid)
-    try:
-        process.ended(pidfd, _ANSWER_SECONDS)
-        os.kill(pid, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == _OVER
-    finally:
-        os.close(pidfd)
-
-
-def _root(mount: Mount) -> str:
-    """Which tree it shows. A directory that was flushed, as all are when the daemon is stopped, is marked."""
-    return mount.root.removesuffix(_DELETED)
 
 
 def _covered(mount: Mount, table: list[Mount]) -> bool:
     """Whether the same tree is mounted on top: that one counts, be it dead or alive."""
-    return any(other.parent == mount.id and _root(other) == _root(mount) for other in table)
+    return any(other.parent == mount.id and root_of(other) == root_of(mount) for other in table)
 
 
 def main() -> int:

@@ -1,0 +1,113 @@
+"""Going from mount namespace to mount namespace. Rule: what is found there is by its id, and a path only counts when it
+leads to that very mount.
+
+For processes of a single thread: setns(2) of a mount namespace needs one.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import signal
+from collections.abc import Iterator
+from typing import Final
+
+from secretfs.linux import mountinfo, namespaces, process
+from secretfs.linux.mountinfo import Mount
+
+_TREE: Final = re.compile(r"/([0-9a-z]{25})/(?:secrets|configs)(?:/.*)?")
+_DELETED: Final = "//deleted"
+_LIVES, _OVER = 0, 1
+_ENDED: Final = (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV)
+_ANSWER_SECONDS: Final = 0.5
+
+
+class Visits:
+    """A process that goes anywhere and comes home again."""
+
+    def __init__(self) -> None:
+        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._dead: dict[str, bool] = {}  # by device
+
+    def tables(self) -> Iterator[tuple[int, int, list[Mount]]]:
+        """Each mount namespace once: its number, a process in it, and the mounts which that one sees."""
+        seen: set[int] = set()
+        for name in os.listdir("/proc"):
+            if not name.isdecimal():
+                continue
+            with contextlib.suppress(OSError):  # ended, or ending
+                namespace = namespaces.ns_inode(name, "mnt")
+                if namespace not in seen:
+                    table = mountinfo.mounts(name)
+                    seen.add(namespace)
+                    yield namespace, int(name), table
+
+    @contextlib.contextmanager
+    def inside(self, pid: int, namespace: int) -> Iterator[list[Mount]]:
+        """Be in the mount namespace of a process, at its root, with the mounts seen from there. Raises OSError."""
+        fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_ino != namespace:
+                raise ProcessLookupError(f"process {pid} is another's by now")
+            namespaces.setns(fd, namespaces.CLONE_NEWNS)
+            yield mountinfo.mounts(proc=self._proc)
+        finally:
+            os.close(fd)
+            self._go_home()
+
+    def _go_home(self) -> None:
+        """Entering a mount namespace leads to its root; the daemon may be in a chroot."""
+        namespaces.setns(self._home, namespaces.CLONE_NEWNS)
+        os.fchdir(self._root)
+        os.chroot(".")
+
+    @contextlib.contextmanager
+    def topmost(self, mount: Mount) -> Iterator[int]:
+        """A descriptor of its path, which leads to this very mount. Raises OSError when it does not."""
+        fd = os.open(mount.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if mountinfo.mount_of(fd, proc=self._proc) != mount.id:
+                raise OSError(f"{mount.path!r} is another mount by now")
+            yield fd
+        finally:
+            os.close(fd)
+
+    def dead(self, mount: Mount, fd: int) -> bool:
+        """Whether the connection of this mount, which ``fd`` lies on, is over."""
+        if mount.device not in self._dead:
+            self._dead[mount.device] = _dead(fd)
+        return self._dead[mount.device]
+
+
+def root_of(mount: Mount) -> str:
+    """Which tree it shows. A directory that was flushed, as all are when the daemon is stopped, is marked."""
+    return mount.root.removesuffix(_DELETED)
+
+
+def task_of(mount: Mount) -> str | None:
+    """The task whose tree, or a part of it, this mount of secretfs shows."""
+    found = _TREE.fullmatch(root_of(mount))
+    return found[1] if found else None
+
+
+def _dead(fd: int) -> bool:
+    """One whose fs does not answer may live: it is another daemon's.
+
+    Asked in a child, which can be ended while it waits for the answer.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.fstatvfs(fd)
+            os._exit(_LIVES)
+        except OSError as refusal:
+            os._exit(_OVER if refusal.errno in _ENDED else _LIVES)
+    pidfd = os.pidfd_open(pid)
+    try:
+        process.ended(pidfd, _ANSWER_SECONDS)
+        os.kill(pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == _OVER
+    finally:
+        os.close(pidfd)
