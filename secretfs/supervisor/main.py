@@ -18,9 +18,9 @@ from secretfs.errors import LinkError, SetupError
 from secretfs.link import frames
 from secretfs.link.frames import Frame
 from secretfs.link.spawn import SupervisorStart
-from secretfs.linux import process, seqpacket
+from secretfs.linux import process, seqpacket, systemd
 from secretfs.linux.terminal import one_line
-from secretfs.supervisor import log, setup, systemd
+from secretfs.supervisor import log, setup
 from secretfs.supervisor.arena import Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
 from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child, Stray, strays

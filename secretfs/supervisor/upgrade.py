@@ -13,7 +13,8 @@ import time
 from typing import Final
 
 from secretfs.link.spawn import SupervisorStart
-from secretfs.supervisor import log, systemd
+from secretfs.linux import systemd
+from secretfs.supervisor import log
 from secretfs.supervisor.child import clean_environment
 
 REHEARSAL_SECONDS: Final = 20.0
