@@ -21,6 +21,7 @@ MODULES = {
     "config": "secretfs.cli.config",
     "service": "secretfs.cli.service",
     "run": "secretfs.cli.run",
+    "mount": "secretfs.cli.mount",
     "ps": "secretfs.cli.task",
     "detach": "secretfs.cli.task",
     "audit": "secretfs.cli.audit",

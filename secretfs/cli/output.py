@@ -105,6 +105,13 @@ def note(message: str) -> None:
     _message("note", message)
 
 
+def progress(message: str) -> None:
+    """What has happened, for a person who watches."""
+    sys.stdout.flush()
+    sys.stderr.write(f"secretfs: {terminal.one_line(message)}\n")
+    sys.stderr.flush()
+
+
 def _message(kind: str, message: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(f"secretfs: {kind}: {terminal.one_line(message)}\n")

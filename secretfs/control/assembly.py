@@ -15,7 +15,7 @@ from secretfs.control.api import server
 from secretfs.control.api.application import api
 from secretfs.control.frontends import attach
 from secretfs.control.frontends.service_sockets import ServiceSockets
-from secretfs.control.ports import FileSystem, Processes
+from secretfs.control.ports import FileSystem, Mounts, Processes
 from secretfs.control.reconcile import Reconciler
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Commits
@@ -37,7 +37,7 @@ class Parts:
     trees: Trees
 
 
-class Broker(Processes, attach.Broker, Protocol):
+class Broker(Processes, Mounts, attach.Broker, Protocol):
     """What the reconciler and the attach socket need of the supervisor."""
 
 
@@ -67,7 +67,7 @@ async def serve(
     is called when all answer. The listening sockets and the directory stay the caller's.
     """
     commits = Commits(parts.store)
-    tasks = Tasks(commits, parts.trees, fs_link)
+    tasks = Tasks(commits, parts.trees, fs_link, broker)
     handler = api(parts.store, parts.cluster_id, commits, parts.values, tasks)
     async with trio.open_nursery() as nursery, trio.open_nursery() as frontends:
         reconciler = Reconciler(parts.store, tasks, parts.trees, fs_link, broker)

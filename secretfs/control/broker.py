@@ -20,7 +20,7 @@ from secretfs.link.frames import Frame
 from secretfs.linux import seqpacket
 
 ANSWER_SECONDS: Final = 5.0  # a tree is looked up through fs, which may have to be replaced first
-REPAIR_SECONDS: Final = 20.0  # two at once come one after the other (supervisor/broker.py)
+HELPER_SECONDS: Final = 20.0  # two at once come one after the other (supervisor/broker.py)
 _KINDS: Final = {Kind.SECRET: 0, Kind.CONFIG: 1}
 
 
@@ -116,10 +116,19 @@ class Broker:
 
     async def repair(self) -> int:
         """Put living trees where tasks have dead ones; how many mounts are dead still. Raises UnavailableError."""
-        question = await self._asked(frames.AskRepair, seconds=REPAIR_SECONDS)
+        question = await self._asked(frames.AskRepair, seconds=HELPER_SECONDS)
         match question.frames:
             case [frames.Repaired(_, _, failed)]:
                 return failed
+            case _:
+                raise _out_of_step(question)
+
+    async def drop_mounts(self, task: TaskId) -> int:
+        """Take every mount of the tree of a task that has ended away; how many are left. Raises UnavailableError."""
+        question = await self._asked(lambda ask: frames.AskDropMounts(ask, task), seconds=HELPER_SECONDS)
+        match question.frames:
+            case [frames.MountsDropped(_, _, left)]:
+                return left
             case _:
                 raise _out_of_step(question)
 

@@ -35,6 +35,15 @@ class FileSystem(Protocol):
         """
 
 
+class Mounts(Protocol):
+    """Mounts of trees that are not in a task's own mount namespace."""
+
+    async def drop_mounts(self, task: TaskId) -> int:
+        """Take every mount of the tree of a task that has ended away; how many could not be. Raises:
+        UnavailableError.
+        """
+
+
 class Processes(Protocol):
     """What root can see of processes."""
 

@@ -140,15 +140,16 @@ class Reconciler:
                 empty = 0 if pidfds else empty + 1
                 await processes.ended(pidfds)
 
-    def _ending(self, task: Task, reason: str, event: TaskEvent | None = None) -> Callable[[], Awaitable[None]]:
+    def _ending(self, task: Task, reason: str, event: TaskEvent | None = None) -> Callable[[], Awaitable[object]]:
         return lambda: self._tasks.detach(task.id, reason, event=event)
 
-    async def _until_done(self, task_id: TaskId, act: Callable[[], Awaitable[None]]) -> None:
+    async def _until_done(self, task_id: TaskId, act: Callable[[], Awaitable[object]]) -> None:
         """Try until it is done; said at once, and again after every minute of it."""
         silent_until = -math.inf
         while True:
             try:
-                return await act()
+                await act()
+                return
             except SecretfsError as exc:
                 if trio.current_time() >= silent_until:
                     log.error("a task cannot be followed or ended, trying again", task=task_id, error=str(exc))

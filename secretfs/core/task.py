@@ -83,3 +83,4 @@ class Task:
     until_leader: bool
     state: TaskState = TaskState.STARTING
     labels: Mapping[str, str] = field(default_factory=dict)  # of the service, when it attached
+    mounted: bool = False  # its tree is in a mount namespace that is not its own, and is taken away at its end

@@ -8,8 +8,9 @@ supervisor → fs      Ping, Wire (+ socket, mailbox), Grown, Stop; to a standby
 fs → supervisor      Pong, Ready, Grow, Loaded
 fs → next supervisor Handover (+ socket, device, arena, listeners of API, attach and handover)
 supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Repaired,
-                     Stop
-control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers, AskRepair
+                     MountsDropped, Stop
+control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers, AskRepair,
+                     AskDropMounts
 control → fs         TreeBegin, (TreeDrain) TreeEntry…, TreeEnd, Drop, SyncBegin, SyncEnd, Fill, NoFill
 fs → control         Need, Done
 ===================  =====================================================================================
@@ -280,10 +281,28 @@ class Repaired:
     failed: int
 
 
+@dataclass(frozen=True, slots=True)
+class AskDropMounts:
+    """Every mount of the tree of ``task``, which has ended, is to be taken away, in all mount namespaces."""
+
+    ask: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class MountsDropped:
+    """Answer to AskDropMounts: how many mounts are gone, and how many could not be taken away."""
+
+    ask: int
+    gone: int
+    left: int
+
+
 Frame: TypeAlias = (
     Ping | Pong | Ready | Wire | Stop | Stopped | Grow | Grown | Identity | AskTreeFd | TreeFd | AskNamespaces
     | Namespaces | AskMembers | Members | TreeBegin | TreeEntry | TreeEnd | Drop | SyncBegin | SyncEnd | Need | Fill
     | NoFill | Done | Loaded | Go | Handover | AskRepair | Repaired | TreeDrain
+    | AskDropMounts | MountsDropped
 )  # fmt: skip
 FrameT = TypeVar("FrameT", bound=Frame)
 
@@ -332,6 +351,8 @@ _LAYOUTS: Final[dict[type[Frame], _Layout]] = {
     AskRepair: _layout(43, "Q"),
     Repaired: _layout(44, "QII"),
     TreeDrain: _layout(70, "I"),
+    AskDropMounts: _layout(76, "Q25s"),
+    MountsDropped: _layout(77, "QII"),
 }
 _TYPES: Final[dict[int, type[Frame]]] = {layout.code: kind for kind, layout in _LAYOUTS.items()}
 

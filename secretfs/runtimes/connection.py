@@ -28,13 +28,14 @@ _TIMEVAL = struct.Struct("@ll")
 
 
 class Answer:
-    """What the daemon gave: a detached mount of each tree (secrets, then configs if there are any), and the
-    files in them.
+    """What the daemon gave: the task's id, a detached mount of each tree (secrets, then configs if there are any),
+    and the files in them.
     """
 
-    __slots__ = ("files", "trees")
+    __slots__ = ("files", "task", "trees")
 
-    def __init__(self, trees: list[int], files: list[dict[str, str]]) -> None:
+    def __init__(self, task: str, trees: list[int], files: list[dict[str, str]]) -> None:
+        self.task = task
         self.trees = trees
         self.files = files
 
@@ -90,10 +91,10 @@ def attach(daemon: socket.socket, request: Mapping[str, object]) -> Answer:
     except OSError as exc:
         raise _lost(exc) from None
     answer, trees = _received(daemon)
-    files = answer.get("Files")
-    if not trees or not isinstance(files, list):
+    task, files = answer.get("Task"), answer.get("Files")
+    if not trees or not isinstance(task, str) or not isinstance(files, list):
         raise AttachError(_NONSENSE)
-    return Answer(trees, files)
+    return Answer(task, trees, files)
 
 
 def mounted(daemon: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What control asks of root: three fixed verbs, in threads.
+"""What control asks of root: a few fixed verbs, in threads.
 
 A path into the mount is answered by fs; were it looked up in the supervisor's loop while fs is dead, nobody would be
 left to start another.
@@ -29,8 +29,9 @@ _AREAS: Final = ("secrets", "configs")
 _TASK: Final = re.compile(r"[0-9a-z]{25}")
 _THREADS: Final = 8
 _SEND_SECONDS: Final = 2.0
-REPAIR_SECONDS: Final = 8.0
+HELPER_SECONDS: Final = 8.0
 _KINDS: Final = ("user", "pid", "mnt")
+_DONE: Final = {"repair": "repaired", "drop": "mounts dropped"}
 
 
 class Broker:
@@ -52,6 +53,8 @@ class Broker:
                 self._threads.submit(self._namespaces, end, frame, pidfd)
             case frames.AskRepair(), []:
                 self._threads.submit(self._repair, end, frame)
+            case frames.AskDropMounts(), []:
+                self._threads.submit(self._drop_mounts, end, frame)
             case frames.AskMembers(), []:
                 self._scans.put((end, frame))
             case _:
@@ -87,8 +90,17 @@ class Broker:
     def _repair(self, end: socket.socket, ask: frames.AskRepair) -> None:
         """One at a time: two would put two mounts in the place of one."""
         with self._repairing:
-            replaced, failed = _repaired(self._mountpoint)
+            replaced, failed = _helped("repair", self._mountpoint)
         _reply(end, frames.Repaired(ask.ask, replaced, failed))
+
+    def _drop_mounts(self, end: socket.socket, ask: frames.AskDropMounts) -> None:
+        """Not while a repair looks for the very same mounts."""
+        if not _TASK.fullmatch(ask.task):
+            _reply(end, frames.MountsDropped(ask.ask, 0, 0))
+            return
+        with self._repairing:
+            gone, left = _helped("drop", self._mountpoint, ask.task)
+        _reply(end, frames.MountsDropped(ask.ask, gone, left))
 
     def _scan_for_ever(self) -> None:
         """One look at /proc answers all who asked before it began."""
@@ -110,25 +122,27 @@ def own_identity() -> frames.Identity:
     return frames.Identity(*[namespaces.ns_inode("self", kind) for kind in _KINDS])
 
 
-def _repaired(mountpoint: str) -> tuple[int, int]:
-    """What supervisor/repair.py says: mounts replaced, mounts not; one that failed altogether is one not."""
+def _helped(module: str, *words: str) -> tuple[int, int]:
+    """What a helper that goes into mount namespaces says: with how many mounts it is done, and with how many not. One
+    that failed altogether is one not.
+    """
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "secretfs.supervisor.repair", mountpoint],
+            [sys.executable, "-P", "-m", f"secretfs.supervisor.{module}", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=clean_environment(os.environ),
             cwd="/",
-            timeout=REPAIR_SECONDS,
+            timeout=HELPER_SECONDS,
             check=True,
         )
-        replaced, failed = map(int, done.stdout.split())
+        well, ill = map(int, done.stdout.split())
     except (OSError, subprocess.SubprocessError, ValueError) as failure:
-        log.error("repair failed", error=str(failure))
+        log.error(f"{module} failed", error=str(failure))
         return 0, 1
-    if replaced or failed:
-        log.info("repaired", mounts=replaced, failed=failed)
-    return replaced, failed
+    if well or ill:
+        log.info(_DONE[module], mounts=well, failed=ill)
+    return well, ill
 
 
 def _send_members(end: socket.socket, ask: frames.AskMembers, look: Look) -> None:

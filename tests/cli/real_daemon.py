@@ -29,6 +29,14 @@ CLUSTER = "a cluster of the tests"
 PATIENCE_SECONDS = 20
 
 
+class NoMounts:
+    """No tree is mounted anywhere."""
+
+    async def drop_mounts(self, _task: object) -> int:
+        await trio.lowlevel.checkpoint()
+        return 0
+
+
 class NoFs:
     """Acknowledges every tree."""
 
@@ -70,7 +78,7 @@ class RealDaemon:
     async def _serve(self) -> None:
         async with opened(self._directory / "store.db") as store, trio.open_nursery() as nursery:
             commits, trees = Commits(store), Trees(store)
-            self._tasks = Tasks(commits, trees, NoFs())
+            self._tasks = Tasks(commits, trees, NoFs(), NoMounts())
             self._token = trio.lowlevel.current_trio_token()
             handler = api(store, CLUSTER, commits, Values(store, Keyring.fresh(), CLUSTER), self._tasks)
             with socket.socket(socket.AF_UNIX) as listener:

@@ -82,14 +82,15 @@ def control_of(store: Store, keyring: Keyring, fs: FakeFs | None = None) -> Cont
     values = Values(store, keyring, CLUSTER)
     fs = fs or FakeFs(values.sealed)
     commits, trees = Commits(store), Trees(store)
-    tasks = Tasks(commits, trees, fs)
+    broker = FakeBroker()
+    tasks = Tasks(commits, trees, fs, broker)
     return Control(
         store,
         keyring,
         values,
         trees,
         fs,
-        FakeBroker(),
+        broker,
         commits,
         Secrets(commits, values),
         Services(commits, tasks),

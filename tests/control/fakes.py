@@ -81,11 +81,20 @@ class FakeBroker:
 
     own: FakeNamespaces = field(default_factory=lambda: _namespaces("self"))
     scans: int = 0
+    dropped: list[TaskId] = field(default_factory=list)
+    failure: SecretfsError | None = None
 
     async def members(self, task: TaskId, mnt_ns: int) -> list[int]:
         await trio.lowlevel.checkpoint()
         self.scans += 1
         return _members(task, mnt_ns)
+
+    async def drop_mounts(self, task: TaskId) -> int:
+        await trio.lowlevel.checkpoint()
+        if self.failure is not None:
+            raise self.failure
+        self.dropped.append(task)
+        return 0
 
     async def namespaces(self, pidfd: int) -> FakeNamespaces:
         await trio.lowlevel.checkpoint()

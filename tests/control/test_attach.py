@@ -56,6 +56,19 @@ async def test_a_peer_gets_its_tree_and_the_word_to_start(frontend):
     ]
 
 
+async def test_a_mount_needs_no_mount_namespace_of_its_own_and_its_peer_alone_is_the_task(frontend):
+    frontend.broker.seen = None
+    async with frontend.serving(), frontend.peer() as connection:
+        await connection.send(encoded(Mount=True))
+        _, [tree] = await given(connection)
+        os.close(tree)
+        await connection.send(MOUNTED)
+        assert [await said(connection), await said(connection)] == [{"Go": True}, None]
+    begun, running = frontend.tasks.log
+    assert begun[2] == AttachRequest("web", (), "/run/secrets", mounted=True)
+    assert running == ("running", TASK, None)
+
+
 async def test_configs_come_as_a_second_tree(frontend):
     frontend.tasks.files = [(Kind.CONFIG, "db")]
     async with frontend.serving(), frontend.peer() as connection:

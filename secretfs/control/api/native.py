@@ -12,6 +12,7 @@ from secretfs.control.audit import AuditRecord
 from secretfs.control.usecases.tasks import Shown, Tasks
 from secretfs.core.grant import Grant
 from secretfs.core.plan import Entry
+from secretfs.errors import NotFoundError
 from secretfs.store.base import Store
 
 BASE = "/secretfs/v1"
@@ -37,7 +38,8 @@ class NativeRoutes:
 
     async def _detach(self, request: Request, reference: str) -> Response:
         task = await self._tasks.find(reference)
-        await self._tasks.detach(task.id, "detached by hand", caller=request.peer)
+        if not await self._tasks.detach(task.id, "detached by hand", caller=request.peer):
+            raise NotFoundError(f"task {task.id} not found: somebody else has ended it meanwhile")
         return Response(HTTPStatus.NO_CONTENT)
 
     async def _audit(self, _: Request, __: str) -> Response:

@@ -55,10 +55,10 @@ class Tasks(Protocol):
     async def refused(self, caller: Caller, service: str, reason: str, *, more: int = 0) -> None:
         """Keep in the audit that a task was refused."""
 
-    async def running(self, task_id: TaskId, mnt_ns: int) -> None:
-        """Its program is about to start, in this mount namespace."""
+    async def running(self, task_id: TaskId, mnt_ns: int | None) -> None:
+        """Its program is about to start, in this mount namespace, if it has one of its own."""
 
-    async def detach(self, task_id: TaskId, reason: str) -> None:
+    async def detach(self, task_id: TaskId, reason: str) -> bool:
         """End it; again is harmless."""
 
 
@@ -83,6 +83,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
     service: str | None = None
     secrets: list[_Grant] = []
     until_leader: bool = False
+    mount: bool = False  # the tree goes where others are; the peer alone is the task
 
 
 class _Mounted(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
@@ -176,6 +177,8 @@ class Frontend:
     async def _attach(
         self, connection: trio.socket.SocketType, caller: Caller, pidfd: int, request: AttachRequest, rights: Rights
     ) -> None:
+        if request.mounted:
+            await self._gate.check_root(caller, pidfd)
         attached = await self._tasks.attach(caller, request, _leader(pidfd), rights)
         started = False
         try:
@@ -183,7 +186,8 @@ class Frontend:
             mounted = await _received(connection, _MOUNTED)
             if not mounted.mounted:
                 raise _GoneError("the peer could not mount its tree")
-            await self._tasks.running(attached.task.id, await self._mount_namespace(pidfd))
+            own = None if request.mounted else await self._mount_namespace(pidfd)
+            await self._tasks.running(attached.task.id, own)
             await _send(connection, b'{"Go":true}')
             started = True
         finally:
@@ -274,6 +278,7 @@ def _attach_request(request: _Request) -> AttachRequest:
         grants=grants,
         target_dir=request.target_dir,
         until_leader=request.until_leader,
+        mounted=request.mount,
     )
 
 

@@ -79,6 +79,14 @@ class Gate:
         trusted = self._api_gid != _ROOT and self._api_gid in gids
         return Rights(trusted=trusted, gids=gids, only=door.service)
 
+    async def check_root(self, caller: Caller, pidfd: int) -> None:
+        """Let only the root that the daemon is mount where others are. Raises: PermissionDeniedError; NotFoundError."""
+        if caller.uid != _ROOT or await self._broker.namespaces(pidfd) != self._broker.own:
+            raise PermissionDeniedError(
+                f"uid {caller.uid} may not mount a tree: only root of the host may; a task of its own gets one with "
+                "'secretfs run'"
+            )
+
     def _known(self, *gids: int) -> Collection[int]:
         """Without what stands for a group that means nothing here."""
         return frozenset(gids) - ({_OVERFLOW} if self._nobody["gid"] else set())

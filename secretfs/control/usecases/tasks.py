@@ -4,16 +4,17 @@ gone.
 Whatever ends in between, the next start of control finds a record and finishes the job.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 import trio
 
+from secretfs.control import log
 from secretfs.control.audit import Caller
-from secretfs.control.ports import FileSystem
+from secretfs.control.ports import FileSystem, Mounts
 from secretfs.control.records.codec import encode
 from secretfs.control.records.lookup import Found, by_id, every, find
 from secretfs.control.records.objects import OBJECTS
@@ -30,7 +31,7 @@ from secretfs.core.plan import Entry, Tree
 from secretfs.core.service import Service
 from secretfs.core.task import Leader, Task, TaskEvent, TaskState, next_state
 from secretfs.core.versions import Held
-from secretfs.errors import InvalidGrantError, NotFoundError, SecretfsError
+from secretfs.errors import CorruptRecordError, InvalidGrantError, NotFoundError, SecretfsError
 from secretfs.store.base import Del, Guard, Put
 
 DETACHES_AT_ONCE: Final = 32  # of one service
@@ -45,6 +46,7 @@ class AttachRequest:
     grants: tuple[GrantRequest, ...]
     target_dir: str
     until_leader: bool = False
+    mounted: bool = False  # by ``secretfs mount``: the leader alone is the task
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,13 @@ class Shown:
 class Tasks:
     """The use cases of tasks."""
 
-    def __init__(self, commits: Commits, trees: Trees, fs: FileSystem) -> None:
+    def __init__(self, commits: Commits, trees: Trees, fs: FileSystem, mounts: Mounts) -> None:
         self._commits = commits
         self._store = commits.store
         self._trees = trees
         self._fs = fs
+        self._mounts = mounts
+        self._turns: WeakValueDictionary[TaskId, trio.Lock] = WeakValueDictionary()  # of those that are being ended
 
     async def attach(
         self, caller: Caller, request: AttachRequest, leader: Leader, rights: Rights | None = None
@@ -108,9 +112,9 @@ class Tasks:
 
         await self._commits.change(caller, decide)
 
-    async def running(self, task_id: TaskId, mnt_ns: int) -> None:
-        """Its program is about to start, in this mount namespace. Raises: NotFoundError,
-        PreconditionError.
+    async def running(self, task_id: TaskId, mnt_ns: int | None) -> None:
+        """Its program is about to start, in this mount namespace (None: not in one of its own). Raises:
+        NotFoundError, PreconditionError.
         """
 
         async def decide() -> Change[None]:
@@ -126,16 +130,23 @@ class Tasks:
 
     async def detach(
         self, task_id: TaskId, reason: str, *, event: TaskEvent | None = None, caller: Caller | None = None
-    ) -> None:
-        """End a task: its tree is flushed, then its record removed. A task that is not there is left so.
+    ) -> bool:
+        """End a task: its tree is flushed, then its record removed. Whether it was there, and nobody was quicker.
 
-        Raises: StoreError, when the record could not be removed; the tree is flushed even so.
+        Raises: StoreError, UnavailableError, when the record could not be removed, or a mount may be left; the tree
+        is flushed even so.
         """
-        await self._trees.end(self._fs, task_id)
-        who = caller or Caller(uid=os.getuid(), gid=os.getgid(), pid=os.getpid())
-        with contextlib.suppress(NotFoundError):
-            await self._commits.change(who, lambda: self._gone(task_id, reason, event))
-        self._trees.forget(task_id)
+        async with self._turns.setdefault(task_id, trio.Lock()):
+            await self._trees.end(self._fs, task_id)
+            await self._unmounted(task_id)
+            who = caller or Caller(uid=os.getuid(), gid=os.getgid(), pid=os.getpid())
+            there = True
+            try:
+                await self._commits.change(who, lambda: self._gone(task_id, reason, event))
+            except NotFoundError:
+                there = False
+            self._trees.forget(task_id)
+            return there
 
     async def detach_service(self, service_id: ServiceId, caller: Caller) -> None:
         """End all tasks of a service that was removed. Raises: StoreError, when all trees are flushed even
@@ -156,6 +167,15 @@ class Tasks:
                 nursery.start_soon(detach, task)
         if failures:
             raise failures[0]
+
+    async def _unmounted(self, task_id: TaskId) -> None:
+        """A tree that was mounted somewhere is taken away from there, while the task's record still tells of it."""
+        try:
+            found = await by_id(self._store, TASKS, task_id)
+        except CorruptRecordError:
+            return
+        if found is not None and found.value.mounted and (left := await self._mounts.drop_mounts(task_id)):
+            log.warning("an empty tree stays mounted", task=task_id, mounts=left)
 
     async def find(self, reference: str) -> Task:
         """The task of that id or unique prefix. Raises: NotFoundError, AmbiguousError, CorruptRecordError."""
@@ -237,7 +257,8 @@ class Tasks:
             target_dir=request.target_dir,
             uid=caller.uid,
             since_ns=self._commits.now_ns(),
-            until_leader=request.until_leader,
+            until_leader=request.until_leader or request.mounted,
+            mounted=request.mounted,
             labels=service.value.labels if service else {},
         )
 
