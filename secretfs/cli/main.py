@@ -25,6 +25,7 @@ MODULES = {
     "ps": "secretfs.cli.task",
     "detach": "secretfs.cli.task",
     "audit": "secretfs.cli.audit",
+    "wait": "secretfs.cli.wait",
     "daemon": "secretfs.cli.daemon",
     "doctor": "secretfs.cli.doctor",
 }

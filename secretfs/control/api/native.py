@@ -4,26 +4,30 @@ style.
 
 from http import HTTPStatus
 
+import msgspec
+
 from secretfs.control import audit
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
 from secretfs.control.api.times import rfc3339
 from secretfs.control.audit import AuditRecord
+from secretfs.control.presence import Presence
 from secretfs.control.usecases.tasks import Shown, Tasks
 from secretfs.core.grant import Grant
 from secretfs.core.plan import Entry
-from secretfs.errors import NotFoundError
+from secretfs.errors import BadRequestError, NotFoundError
 from secretfs.store.base import Store
 
 BASE = "/secretfs/v1"
 
 
 class NativeRoutes:
-    """The routes of tasks and of the audit."""
+    """The routes of tasks, of the audit, and of who waits for something."""
 
     def __init__(self, store: Store, tasks: Tasks) -> None:
         self._store = store
         self._tasks = tasks
+        self._presence = Presence(store)
 
     def routes(self) -> Routes:
         """Where they are."""
@@ -31,6 +35,7 @@ class NativeRoutes:
             ("GET", f"{BASE}/tasks"): self._list,
             ("DELETE", f"{BASE}/tasks/{{}}"): self._detach,
             ("GET", f"{BASE}/audit"): self._audit,
+            ("GET", f"{BASE}/wait"): self._wait,
         }
 
     async def _list(self, _: Request, __: str) -> Response:
@@ -44,6 +49,15 @@ class NativeRoutes:
 
     async def _audit(self, _: Request, __: str) -> Response:
         return json_response([_record(record) for record in await audit.records(self._store)])
+
+    async def _wait(self, request: Request, _: str) -> Response:
+        try:
+            secrets = msgspec.json.decode(request.query.get("secrets", "[]"), type=list[str])
+            seconds = msgspec.json.decode(request.query.get("seconds", "0"), type=float)  # JSON has no nan
+        except (msgspec.DecodeError, UnicodeEncodeError) as exc:
+            raise BadRequestError(f"invalid query of wait: {exc}") from None
+        missing = await self._presence.missing(request.query.get("service"), secrets, seconds)
+        return json_response({"Missing": missing})
 
 
 def _task(shown: Shown) -> dict[str, object]:
