@@ -36,10 +36,10 @@ class Trees:
     flushed there.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, shown: Shown | None = None) -> None:
         self._store = store
         self._desired: dict[TaskId, Tree] = {}
-        self._in_fs = Shown()
+        self._in_fs = shown or Shown()
         self._ended: set[TaskId] = set()
         self._behind: set[TaskId] = set()  # fs did not take their last tree
         self._wanted: set[TaskId] = set()  # to be shown, now or later
