@@ -45,9 +45,22 @@ _REFUSALS: dict[int, type[SecretfsError]] = {
 
 
 def host_of(arguments: Namespace) -> str:
-    """The daemon that the user means: ``--host``, else SECRETFS_HOST, else the default."""
-    host: str = getattr(arguments, "host", None) or os.environ.get("SECRETFS_HOST") or DEFAULT_HOST
+    """The daemon that the user means: ``--host``, else SECRETFS_HOST, else the user's own if there is one, else the
+    default.
+    """
+    host: str = getattr(arguments, "host", None) or os.environ.get("SECRETFS_HOST") or _own_host() or DEFAULT_HOST
     return host
+
+
+def own_runtime_dir() -> str | None:
+    """Where ``secretfs daemon --rootless`` has its sockets; None when this session has no place for them."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{base}/secretfs" if base else None
+
+
+def _own_host() -> str | None:
+    directory = own_runtime_dir() if os.geteuid() else None
+    return f"unix://{directory}/api.sock" if directory and os.path.exists(f"{directory}/api.sock") else None
 
 
 def socket_path(host: str) -> str:

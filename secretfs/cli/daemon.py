@@ -5,25 +5,32 @@ The process becomes the supervisor in place: same pid, for a shell's job control
 
 import os
 import re
+import resource
 import sys
 from argparse import Namespace, _SubParsersAction
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, NoReturn
 
+from secretfs.cli.client import own_runtime_dir
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SetupError, UsageError
-from secretfs.link.layout import MAX_ARENA_BYTES, MIN_ARENA_BYTES, PAGE
+from secretfs.link.layout import MAILBOX_BYTES, MAX_ARENA_BYTES, MIN_ARENA_BYTES, PAGE
 from secretfs.link.spawn import SupervisorStart
 
 STATE_DIR: Final = "/var/lib/secretfs"
 RUNTIME_DIR: Final = "/run/secretfs"
 ROOT_KEY: Final = "file:/etc/secretfs/root.key"
+ARENA_MAX: Final = "256M"
 DEFAULT_SPIN_US: Final = 50
 MAX_SPIN_US: Final = 1000
 _SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)", re.IGNORECASE)
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SOURCES: Final = ("file:", "credential:", "exec:")
+_PLACES: Final = {"state_dir": STATE_DIR, "runtime_dir": RUNTIME_DIR, "root_key": ROOT_KEY, "arena_max": ARENA_MAX}
 _EXAMPLES: Final = examples(
     "secretfs daemon",
+    "secretfs daemon --rootless",
     "secretfs daemon --state-dir /srv/secretfs --runtime-dir /run/secretfs-test --root-key file:/root/test.key",
 )
 
@@ -32,31 +39,43 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     """Add ``daemon``."""
     parser = commands.add_parser(
         "daemon",
-        help="serve secrets on this host (root)",
+        help="serve secrets on this host",
         description="Mount the file system and serve API and tasks, in the foreground, until SIGTERM.",
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add("--state-dir", default=STATE_DIR, metavar="DIR", help=f"the encrypted store (default {STATE_DIR})")
-    add("--runtime-dir", default=RUNTIME_DIR, metavar="DIR", help=f"sockets (default {RUNTIME_DIR})")
+    add("--state-dir", metavar="DIR", help=f"the encrypted store (default {STATE_DIR})")
+    add("--runtime-dir", metavar="DIR", help=f"sockets (default {RUNTIME_DIR})")
     add("--mountpoint", metavar="DIR", help="where the file system is mounted (default RUNTIME_DIR/mnt)")
-    add("--root-key", default=ROOT_KEY, metavar="SOURCE", help="file:PATH, credential:NAME or exec:PROGRAM")
-    add("--arena-max", default="256M", metavar="SIZE", help="memory for granted values (default 256M)")
+    add("--root-key", metavar="SOURCE", help="file:PATH, credential:NAME or exec:PROGRAM")
+    add("--arena-max", metavar="SIZE", help=f"memory for granted values (default {ARENA_MAX})")
     add("--spin-us", default=None, metavar="N", help=f"poll so long before sleeping (default {DEFAULT_SPIN_US})")
     add("--takeover", action="store_true", help="replace the daemon that runs, unnoticed by its tasks")
+    add("--rootless", action="store_true", help="as an ordinary user, in a user namespace, for this user alone")
     parser.set_defaults(handler=become_supervisor)
 
 
 def become_supervisor(arguments: Namespace) -> NoReturn:
     """Check the options, and become the supervisor. Raises: UsageError, SetupError."""
     start = _start_of(arguments)
-    if os.geteuid() != 0:
-        raise SetupError("the daemon must be run as root: use sudo")
+    if arguments.rootless:
+        start = replace(start, home_mnt=_become_root(start.runtime_dir))
+    elif os.geteuid() != 0:
+        refusal = SetupError("the daemon must be run as root: use sudo")
+        refusal.add_note("or start one for yourself alone: secretfs daemon --rootless")
+        raise refusal
     command = [sys.executable, "-P", "-m", "secretfs.supervisor", *start.words()]
     os.execv(sys.executable, command)  # noqa: S606 - there is no shell to be without
 
 
+def _become_root(runtime_dir: str) -> int:
+    from secretfs.runtimes.rootless import become_root
+
+    return become_root(runtime_dir)
+
+
 def _start_of(arguments: Namespace) -> SupervisorStart:
+    _fill_in(arguments, default_places(rootless=arguments.rootless))
     runtime_dir = _absolute(arguments.runtime_dir, "--runtime-dir")
     mountpoint = arguments.mountpoint if arguments.mountpoint is not None else os.path.join(runtime_dir, "mnt")
     return SupervisorStart(
@@ -68,6 +87,40 @@ def _start_of(arguments: Namespace) -> SupervisorStart:
         _spin_us(arguments.spin_us),
         int(arguments.takeover),
     )
+
+
+def default_places(*, rootless: bool) -> Mapping[str, str]:
+    """What the options are that were not given."""
+    return _own_places() if rootless else _PLACES
+
+
+def _fill_in(arguments: Namespace, defaults: Mapping[str, str]) -> None:
+    for name, value in defaults.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    if not arguments.runtime_dir:
+        raise UsageError("$XDG_RUNTIME_DIR is not set: name a directory with --runtime-dir, for sockets")
+
+
+def _own_places() -> dict[str, str]:
+    """Of an ordinary user, by the XDG base directory specification; memory as much as this user may lock."""
+    home = os.path.expanduser("~")
+    state = os.environ.get("XDG_STATE_HOME") or f"{home}/.local/state"
+    config = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    return {
+        "state_dir": f"{state}/secretfs",
+        "runtime_dir": own_runtime_dir() or "",
+        "root_key": f"file:{config}/secretfs/root.key",
+        "arena_max": _lockable(),
+    }
+
+
+def _lockable() -> str:
+    """What RLIMIT_MEMLOCK leaves for the arena beside two mailboxes, the old and the new; all, when that is more."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    most = _arena_bytes(ARENA_MAX)
+    rest = most if limit == resource.RLIM_INFINITY else limit - 2 * MAILBOX_BYTES
+    return str(min(max(rest, MIN_ARENA_BYTES), most))
 
 
 def _absolute(path: str, option: str) -> str:

@@ -4,7 +4,8 @@ import os
 from argparse import Namespace, _SubParsersAction
 
 from secretfs.cli import answers, output
-from secretfs.cli.daemon import ROOT_KEY, RUNTIME_DIR, STATE_DIR
+from secretfs.cli.client import own_runtime_dir
+from secretfs.cli.daemon import RUNTIME_DIR, STATE_DIR, default_places
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SecretfsError, UsageError
 
@@ -24,9 +25,9 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     add = parser.add_argument
     add("--format", metavar="FORMAT", help="table, or json (an object a line)")
     add("--runtime-dir", metavar="DIR", help=f"the daemon's sockets (default: that of --host, or {RUNTIME_DIR})")
-    add("--state-dir", default=STATE_DIR, metavar="DIR", help=f"the store (default {STATE_DIR}, or a running daemon's)")
+    add("--state-dir", metavar="DIR", help=f"the store (default {STATE_DIR}, or a running daemon's)")
     add("--mountpoint", metavar="DIR", help="the file system (default RUNTIME_DIR/mnt, or a running daemon's)")
-    add("--root-key", default=ROOT_KEY, metavar="SOURCE", help="as the daemon's (default: a running daemon's)")
+    add("--root-key", metavar="SOURCE", help="as the daemon's (default: a running daemon's)")
     parser.set_defaults(handler=doctor)
 
 
@@ -40,8 +41,14 @@ def doctor(arguments: Namespace) -> int:
     if form not in ("table", "json"):
         raise UsageError(f"invalid argument {form!r} for --format: table or json")
     runtime_dir = _runtime_dir(arguments)
+    default = default_places(rootless=runtime_dir == own_runtime_dir())
     mountpoint = os.path.abspath(arguments.mountpoint or os.path.join(runtime_dir, "mnt"))
-    places = Places(os.path.abspath(arguments.state_dir), runtime_dir, mountpoint, arguments.root_key)
+    places = Places(
+        os.path.abspath(arguments.state_dir or default["state_dir"]),
+        runtime_dir,
+        mountpoint,
+        arguments.root_key or default["root_key"],
+    )
     found = verdicts(facts_of(places, *_asked(f"unix://{runtime_dir}/api.sock")))
     if form == "json":
         for each in found:

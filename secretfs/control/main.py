@@ -85,8 +85,9 @@ def _lock_in(start: ControlStart) -> None:
     os.umask(0o077)
     preload()
     gc.freeze()
-    if start.uid != os.getuid():
+    if os.getuid() == 0:
         process.drop_bounding_set()
+    if start.uid != os.getuid():
         process.drop_to(start.uid, start.gid)
     process.drop_capabilities()
     process.set_no_new_privs()

@@ -112,11 +112,11 @@ def api_access(facts: Facts) -> Verdict:
     if api and api.mode is not None and api.mode & stat.S_IRWXO:
         found = f"api.sock is open to every user (mode {api.mode:04o}): each of them can have every secret"
         return fail(name, found, f"run: chmod 0660 {daemon.runtime.path}/api.sock")
-    if api and api.gid not in (0, daemon.api_gid):
+    if api and api.mode is not None and api.mode & stat.S_IRWXG and api.gid not in (0, daemon.api_gid):
         found = f"api.sock belongs to group {api.gid}"
         return warn(name, found, "give it to group secretfs, or restart the daemon")
-    if members is None:
-        return ok(name, "for the daemon's own user alone: there is no group secretfs")
+    if members is None or daemon.rootless:
+        return ok(name, "for the daemon's own user alone")
     if members:
         found = f"these users can have every secret: {', '.join(members)}"
         return warn(name, found, "have nobody in the group secretfs whom you would not make root")
@@ -137,6 +137,8 @@ def runtime_dir(facts: Facts) -> Verdict:
 def mountpoint(facts: Facts) -> Verdict:
     """A daemon mounts on an empty directory only."""
     name, place = "mountpoint", facts.daemon.mountpoint
+    if facts.daemon.rootless:
+        return ok(name, f"{place.path}, in a mount namespace of the daemon's own")
     if place.entries is None:
         return unseen(name, repr(place.path))
     if place.entries and not place.mounted:

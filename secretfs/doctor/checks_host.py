@@ -100,6 +100,8 @@ def hidepid(facts: Facts) -> Verdict:
 def daemon_users(facts: Facts) -> Verdict:
     """The users of fs and control are nobody else's."""
     name = "users"
+    if facts.daemon.rootless:
+        return ok(name, "fs and control are the daemon's user")
     wrong = [_complaint(user) for user in facts.users if user.uid == 0 or user.taken_by]
     if wrong:
         return fail(name, "; ".join(wrong), "make system users secretfs-fs and secretfs-control of their own")

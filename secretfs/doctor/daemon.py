@@ -50,8 +50,10 @@ def running(runtime_dir: str) -> Running | None:
 
 
 def processes() -> tuple[Process, ...]:
-    """All of secretfs on this host, whichever daemon they belong to."""
+    """All of secretfs on this host, whichever daemon they belong to; an ordinary user's own."""
     found = {int(name): module for name in os.listdir("/proc") if name.isdecimal() and (module := _module_of(name))}
+    if os.geteuid():
+        found = {pid: module for pid, module in found.items() if _has_our_uid(pid)}
     supervisors = {pid for pid, module in found.items() if module == "supervisor"}
     return tuple(Process(pid, module, _kept(pid, module, supervisors)) for pid, module in sorted(found.items()))
 
@@ -240,6 +242,12 @@ def _kept(pid: int, module: str, supervisors: set[int]) -> bool | None:
             return True
         watched = None if held is None else watched
     return watched
+
+
+def _has_our_uid(pid: int) -> bool:
+    """By its status: /proc/PID itself is root's, when the process may not be dumped."""
+    found = re.search(r"^Uid:\t(\d+)", text(f"/proc/{pid}/status") or "", re.MULTILINE)
+    return bool(found and int(found[1]) == os.geteuid())
 
 
 def _parent_of(pid: int) -> int:

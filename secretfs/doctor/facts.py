@@ -213,6 +213,11 @@ class Daemon:
     store: Store | None
     key: Key | None
 
+    @property
+    def rootless(self) -> bool:
+        """Whether one runs in a user namespace."""
+        return bool(self.running and self.running.start and self.running.start.home_mnt)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

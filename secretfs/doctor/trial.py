@@ -122,7 +122,7 @@ def _own_mounts() -> None:
     if os.geteuid() == 0:
         namespaces.unshare(namespaces.CLONE_NEWNS)
     else:
-        namespaces.become_root_of_own()
+        namespaces.own_user_namespace(0, 0)
     mount(None, "/", flags=MS_REC | MS_PRIVATE)
 
 

@@ -55,8 +55,9 @@ def main() -> int:
 def _lock_in(start: FsStart) -> None:
     """Own uid, no capabilities, no new privileges, no files, no core."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if start.uid != os.getuid():
+    if os.getuid() == 0:
         process.drop_bounding_set()
+    if start.uid != os.getuid():
         process.drop_to(start.uid, start.gid)
     process.drop_capabilities()
     process.set_dumpable(False)

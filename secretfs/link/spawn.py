@@ -73,7 +73,10 @@ class ControlStart(_Arguments):
 
 @dataclass(frozen=True, slots=True)
 class SupervisorStart(_Arguments):
-    """For the supervisor: what ``secretfs daemon`` was told, checked. An older one's words must do: see ``parse``."""
+    """For the supervisor: what ``secretfs daemon`` was told, checked. An older one's words must do: see ``parse``.
+
+    ``home_mnt``: the inode number of the mount namespace whose processes may attach; 0: the daemon's own.
+    """
 
     state_dir: str
     runtime_dir: str
@@ -82,3 +85,4 @@ class SupervisorStart(_Arguments):
     arena_bytes: int
     spin_us: int
     takeover: int = 0
+    home_mnt: int = 0

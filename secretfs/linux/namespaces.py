@@ -1,5 +1,6 @@
 """Namespaces, see namespaces(7): leaving one, entering one, and the number that tells one from another."""
 
+import fcntl
 import os
 
 from secretfs.linux.libc import LIBC, checked
@@ -12,6 +13,7 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+_NS_GET_PARENT = 0xB702  # linux/nsfs.h
 
 
 def unshare(flags: int) -> None:
@@ -19,15 +21,31 @@ def unshare(flags: int) -> None:
     checked(LIBC.unshare(flags))
 
 
-def become_root_of_own(inner_uid: int = 0, inner_gid: int = 0) -> None:
-    """A user and a mount namespace of our own, see user_namespaces(7), in which our uid and gid have these numbers and
-    no others exist. The process has every capability there, until it executes a program as another than 0.
+def own_user_namespace(uid: int, gid: int) -> None:
+    """A user namespace, see user_namespaces(7), in which our uid and gid have these numbers and no others exist, with a
+    mount namespace. The process has every capability there, until it executes a program as another than 0.
+
+    Who maps but himself needs no privilege, and must give up setgroups(2), with which he could leave a group that is
+    denied something.
     """
-    uid, gid = os.geteuid(), os.getegid()
+    outer_uid, outer_gid = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER | CLONE_NEWNS)
     _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{inner_uid} {uid} 1")
-    _write("/proc/self/gid_map", f"{inner_gid} {gid} 1")
+    _write("/proc/self/uid_map", f"{uid} {outer_uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {outer_gid} 1")
+
+
+def one_id_only() -> bool:
+    """Whether this user namespace knows a single uid: ours, which is somebody else's number outside."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return [int(line.split()[2]) for line in file] == [1]
+
+
+def parent_of(user_namespace: int) -> int:
+    """NS_GET_PARENT of ioctl_ns(2): a descriptor of the user namespace in which this one was made; the caller closes
+    it. OSError EPERM when that is not ours to see.
+    """
+    return fcntl.ioctl(user_namespace, _NS_GET_PARENT)
 
 
 def _write(path: str, text: str) -> None:

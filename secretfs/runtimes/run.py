@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from secretfs.errors import AttachError, UsageError
 from secretfs.linux import process
-from secretfs.runtimes import connection, identity, program, tree, variables
+from secretfs.runtimes import connection, identity, program, rootless, tree, variables
 
 
 def _silent(_text: str, _hints: Sequence[str]) -> None:
@@ -41,11 +41,12 @@ def run(
     path = program.found(command[0])
     environment = program.environment()
     tree.check_place(directory)
+    ids = _entered(socket_path)
     daemon, answer = connection.attached(socket_path, {**request, "TargetDir": directory})
     with daemon:
         if file_vars:
             environment.update(variables.file_variables(answer.files, directory))
-        unprivileged = tree.put_in_place(answer.trees, directory)
+        unprivileged = tree.put_in_place(answer.trees, directory, ids)
         connection.mounted(daemon)
     if unprivileged:
         _warn_of_closed(tree.paths(answer.files, directory), warn)
@@ -86,6 +87,15 @@ def _allowed(who: identity.Identity) -> identity.Identity | None:
     failure = AttachError(f"uid {ours[0]} cannot become uid {who.uid}, gid {who.gid}: only root may")
     failure.add_note("leave out --user, or run it as root")
     raise failure
+
+
+def _entered(socket_path: str) -> tuple[int, int] | None:
+    """Our uid and gid, when the daemon is one of our own and its user namespace had to be entered: we are 0 there."""
+    ids = os.geteuid(), os.getegid()
+    try:
+        return ids if rootless.enter_daemons(socket_path) else None
+    except OSError as exc:
+        raise AttachError(f"cannot enter the user namespace of the daemon: {exc.strerror}") from None
 
 
 def _warn_of_closed(paths: Sequence[str], warn: Callable[[str, Sequence[str]], None]) -> None:

@@ -36,13 +36,13 @@ def check_place(target_dir: str) -> None:
         raise _failure(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), _MAKE, target_dir)
 
 
-def put_in_place(trees: Sequence[int], target_dir: str) -> bool:
+def put_in_place(trees: Sequence[int], target_dir: str, ids: tuple[int, int] | None = None) -> bool:
     """Move the detached mounts: the first to target_dir, a second to ``configs`` beside it. Closes their
     descriptors. This process has a mount namespace of its own from here on; whether it needed a user namespace for
-    that. Raises: AttachError.
+    that. With ids it has one in any case, and this uid and gid in it. Raises: AttachError.
     """
     places = (target_dir, configs_dir(target_dir))
-    unprivileged = _leave()
+    unprivileged = _leave(ids)
     for tree, place in zip(trees, places, strict=False):
         _move(tree, place)
     return unprivileged
@@ -59,13 +59,13 @@ def paths(files: Sequence[Mapping[str, str]], target_dir: str) -> list[str]:
     return [f"{directories.get(file['Kind']) or configs_dir(target_dir)}/{file['Target']}" for file in files]
 
 
-def _leave() -> bool:
+def _leave(ids: tuple[int, int] | None) -> bool:
     """Whether it took a user namespace. There the daemon's mount cannot be left: the mounts that it began with are
     locked together. It is closed to all but root, also to a file handle, and root is nobody there.
     """
-    unprivileged = not _privileged()
+    unprivileged = ids is not None or not _privileged()
     if unprivileged:
-        _leave_as_anybody()
+        _leave_as(*(ids or (os.geteuid(), os.getegid())))
     with _Refusing(_DETACH, "/"):
         mount.mount(None, "/", flags=mount.MS_REC | mount.MS_SLAVE)
     for place in [] if unprivileged else _daemons_mounts():
@@ -85,16 +85,9 @@ def _privileged() -> bool:
     return True
 
 
-def _leave_as_anybody() -> None:
-    """A user namespace, see user_namespaces(7): who maps but himself need no privilege, and must give up setgroups(2),
-    with which he could leave a group that is denied something.
-    """
-    uid, gid = os.geteuid(), os.getegid()
+def _leave_as(uid: int, gid: int) -> None:
     try:
-        namespaces.unshare(namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNS)
-        for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-                file.write(line)
+        namespaces.own_user_namespace(uid, gid)
     except OSError as exc:
         failure = AttachError(f"cannot make a user namespace: {exc.strerror}")
         failure.add_note(_USER_NAMESPACES_HINT)

@@ -117,9 +117,10 @@ class Broker:
                 log.warning("processes cannot be looked at", error=str(failure))
 
 
-def own_identity() -> frames.Identity:
-    """The daemon's own namespaces."""
-    return frames.Identity(*[namespaces.ns_inode("self", kind) for kind in _KINDS])
+def own_identity(home_mnt: int) -> frames.Identity:
+    """The daemon's own namespaces; ``home_mnt``: the mount namespace that it was started in, if it has left that."""
+    user, pid, mnt = (namespaces.ns_inode("self", kind) for kind in _KINDS)
+    return frames.Identity(user, pid, home_mnt or mnt)
 
 
 def _helped(module: str, *words: str) -> tuple[int, int]:

@@ -110,6 +110,8 @@ def _opened_device() -> int:
     try:
         return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as exc:
+        if isinstance(exc, PermissionError):
+            raise SetupError(f"{DEVICE} is closed to this user: run chmod 0666 {DEVICE}, as root") from exc
         raise SetupError(
             f"{DEVICE} cannot be opened: {exc.strerror}: load the fuse module (modprobe fuse), or give the container "
             f"--device {DEVICE} --cap-add SYS_ADMIN"

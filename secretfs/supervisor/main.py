@@ -126,7 +126,7 @@ class Supervisor:
         """It is the one of its kind from here on."""
         self._children[child.module] = child
         if child.module == CONTROL:
-            child.send(own_identity())
+            child.send(own_identity(self._start.home_mnt))
         self._wire()
 
     def _started_fs(self, *, standby: bool = False) -> Child:

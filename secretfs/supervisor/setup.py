@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from secretfs.errors import SetupError
+from secretfs.linux.namespaces import one_id_only
 from secretfs.linux.process import process_state
 
 _FS_USER: Final = ("secretfs-fs", 75301)
@@ -161,9 +162,10 @@ class Sockets:
     @classmethod
     def made(cls, directory: str) -> Self:
         """Raises SetupError."""
+        private = one_id_only()
         return cls(
-            listener(f"{directory}/api.sock", socket.SOCK_STREAM, mode=0o660, gid=api_gid()),
-            listener(f"{directory}/attach.sock", socket.SOCK_SEQPACKET, mode=_ATTACH_MODE),
+            listener(f"{directory}/api.sock", socket.SOCK_STREAM, mode=0o600 if private else 0o660, gid=api_gid()),
+            listener(f"{directory}/attach.sock", socket.SOCK_SEQPACKET, mode=0o600 if private else _ATTACH_MODE),
             listener(f"{directory}/handover.sock", socket.SOCK_SEQPACKET, mode=0o600),
         )
 
@@ -189,6 +191,8 @@ class Sockets:
 
 def api_gid() -> int:
     """The group that may use the API: ``secretfs``; without one it is root's alone."""
+    if one_id_only():
+        return os.getgid()
     try:
         return grp.getgrnam(_API_GROUP).gr_gid
     except KeyError:
@@ -204,6 +208,9 @@ def _alive(pid: int) -> bool:
 
 
 def _ids(name: str, number: int) -> Ids:
+    """In a user namespace that knows one uid all have that."""
+    if one_id_only():
+        return Ids(os.getuid(), os.getgid())
     try:
         user = pwd.getpwnam(name)
     except KeyError:

@@ -140,8 +140,11 @@ def test_another_user_is_told_to_use_root(idle_daemon):
         "raise SystemExit(main(['daemon']))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
-    expected = "secretfs: error: the daemon must be run as root: use sudo"
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, expected)
+    expected = [
+        "secretfs: error: the daemon must be run as root: use sudo",
+        "secretfs: hint: or start one for yourself alone: secretfs daemon --rootless",
+    ]
+    assert (done.returncode, done.stderr.splitlines()[-2:]) == (1, expected)
 
 
 def test_a_store_of_a_newer_version_is_refused_and_left_alone(idle_daemon):

@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -64,3 +65,35 @@ def test_a_process_that_is_gone_has_no_namespaces():
     os.waitpid(pid, 0)
     with pytest.raises(FileNotFoundError):
         namespaces.ns_inode(pid, "mnt")
+
+
+def test_a_user_namespace_of_our_own_knows_us_alone_by_the_number_that_we_choose(child):
+    def act():
+        before = namespaces.one_id_only()
+        namespaces.own_user_namespace(4242, 4243)
+        return [before, namespaces.one_id_only(), os.getuid(), os.getgid()]
+
+    assert child(act) == [False, True, 4242, 4243]
+
+
+def test_the_parent_of_a_user_namespace_is_told_to_who_is_above(child):
+    def act():
+        namespaces.own_user_namespace(0, 0)
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            namespaces.own_user_namespace(7, 7)
+            os.write(writing, b"!")
+            signal.pause()
+        os.read(reading, 1)
+        below = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+        os.kill(pid, signal.SIGKILL)
+        return os.fstat(namespaces.parent_of(below)).st_ino == namespaces.ns_inode("self", "user")
+
+    assert child(act) is True
+    own = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with pytest.raises(PermissionError):  # what is above us is not ours to see
+            namespaces.parent_of(own)
+    finally:
+        os.close(own)
