@@ -32,7 +32,7 @@ COLUMNS = Columns(
     ("ID", "Name", "Tasks", "Secrets", "UpdatedAt"),
 )
 
-_GRANT_HELP = "NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440"
+_GRANT_HELP = "NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440,version=N"
 
 
 def register(commands: "_SubParsersAction[CommandParser]") -> None:
