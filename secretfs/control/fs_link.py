@@ -52,8 +52,12 @@ class FsLink:
         sealed: Callable[[VersionRef], Awaitable[Sealed]],
         trees: Callable[[], Mapping[TaskId, Tree]],
         synced: Callable[[], None] = lambda: None,
+        refused: Callable[[TaskId], None] = lambda _: None,
     ) -> None:
-        """``synced`` is called when an fs has been told every tree: it may show them on a new mount."""
+        """``synced`` is called when an fs has been told every tree: it may show them on a new mount; ``refused``
+        before that, for each tree that it could not take.
+        """
+        self._refused = refused
         self._synced = synced
         self._sealed = sealed
         self._trees = trees
@@ -134,7 +138,7 @@ class FsLink:
                     end, mailbox_fd = self._wires.receive_nowait()
                 with contextlib.suppress(LinkError), contextlib.ExitStack() as kept:
                     wire = kept.enter_context(_Wire(end, mailbox_fd, self._sealed))
-                    await wire.sync(self._trees())
+                    await wire.sync(self._trees(), self._refused)
                     kept.pop_all()
                     self._synced()
                     return wire
@@ -179,7 +183,7 @@ class _Wire:
         await send(self.end, frames.Drop(self._ask, task))
         _raise_for(await self._status(), task)
 
-    async def sync(self, trees: Mapping[TaskId, Tree]) -> None:
+    async def sync(self, trees: Mapping[TaskId, Tree], refused: Callable[[TaskId], None]) -> None:
         """Bring fs to these trees and no others. What one of them lacks is said in the log, the others go on."""
         await send(self.end, frames.SyncBegin())
         for task, tree in trees.items():
@@ -189,6 +193,7 @@ class _Wire:
                 raise
             except SecretfsError as refusal:
                 log.error("a tree is not what it should be", task=task, error=str(refusal))
+                refused(task)
         self._ask += 1
         await send(self.end, frames.SyncEnd(self._ask))
         await self._status()

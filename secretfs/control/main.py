@@ -110,7 +110,9 @@ async def _serve(start: ControlStart, parts: Parts, broker: Broker, background: 
     """Until the supervisor says stop and every tree is flushed; the words with it and with fs go on meanwhile."""
     stop = trio.Event()
     repairs = Repairs(broker)
-    fs_link = FsLink(sealed=parts.values.sealed, trees=parts.trees.desired, synced=repairs.due)
+    fs_link = FsLink(
+        sealed=parts.values.sealed, trees=parts.trees.desired, synced=repairs.due, refused=parts.trees.refused
+    )
     background.start_soon(_hear, broker, fs_link, stop)
     background.start_soon(fs_link.run)
     background.start_soon(repairs.run)

@@ -91,6 +91,14 @@ class Trees:
             self._not_shown.set()
             raise
 
+    def refused(self, task_id: TaskId) -> None:
+        """A fresh fs, or fs at a new control, could not take the tree: what it shows is not known; tried again."""
+        if task_id in self._desired:
+            self._in_fs.ended(task_id)
+            self._behind.add(task_id)
+            self._wanted.add(task_id)
+            self._not_shown.set()
+
     async def end(self, fs: FileSystem, task_id: TaskId) -> None:
         """Flush the task's tree, and never show it again. When fs is away it flushes what it is not asked
         for on its return.

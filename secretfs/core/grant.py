@@ -126,7 +126,7 @@ def _meant(text: str) -> str:
 
 
 def _pin(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise InvalidGrantError(f"invalid version specified: '{text}' is not a version number")
     return int(text)
 

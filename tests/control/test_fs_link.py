@@ -115,6 +115,23 @@ class Outcome:
         self.done.set()
 
 
+async def test_a_tree_that_a_fresh_fs_refuses_is_told_of():
+    refused: list[str] = []
+    keys = Keys()
+    link = FsLink(sealed=keys.sealed, trees=lambda: {T1: TREE, T2: TREE}, refused=refused.append)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        fs = Fs(link)
+        assert await fs.hear() == frames.SyncBegin()
+        assert [await fs.change(Status.ARENA_FULL), await fs.change()] == [T1, T2]
+        end = frames.expect(await fs.hear(), frames.SyncEnd)
+        fs.say(frames.Done(end.ask, Status.OK))
+        await wait_all_tasks_blocked()
+        assert refused == [T1]
+        nursery.cancel_scope.cancel()
+    fs.end.close()
+
+
 async def test_a_drain_is_said_before_its_entry_unless_it_is_the_usual_one():
     tree = tree_of([Entry(Kind.SECRET, "a", 1, 2, 0o440, A1, 5, 1500), *list(TREE.values())[1:]])
     async with running() as (link, new_fs, _), trio.open_nursery() as nursery:

@@ -70,6 +70,27 @@ async def test_an_update_that_the_arena_has_no_room_for_is_done_with_a_warning_a
             await trio.lowlevel.checkpoint()
 
 
+async def test_a_tree_that_fs_refuses_a_new_control_is_shown_later(
+    control: Control, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    """The arena was full at an update; control was killed, and its successor's first words were refused as well."""
+    monkeypatch.setattr("secretfs.control.trees.RETRY_SECONDS", 0.01)
+    await control.secret("db", b"old")
+    task = (await control.attach(None, "db")).task.id
+    control.fs.failure = ArenaFullError("the arena is full")
+    await update(control, b"new")
+    again = control.again()
+    await again.trees.load()
+    again.trees.refused(task)
+    [shown] = await again.tasks.shown()
+    assert shown.files == (), "it is not known"
+    control.fs.failure = None
+    nursery.start_soon(again.trees.keep_up, again.fs)
+    with trio.fail_after(5):
+        while again.fs.read(task, "db") != b"new":
+            await trio.lowlevel.checkpoint()
+
+
 async def test_a_task_that_attaches_during_an_update_shows_the_new_version(control: Control) -> None:
     """Its tree was computed from what the store said before, and was not known to the update."""
     await control.secret("db", b"old")

@@ -189,7 +189,8 @@ class Versions:
         if revised.unchanged:
             return revised
         late = await late_tasks(self._tasks, self._tasks.concerned(revised.object_id))
-        warnings = (f"task {task} still reads the version before: {why}" for task, why in late.items())
+        reasons = {task: why.removeprefix(f"task {task}: ") for task, why in late.items()}
+        warnings = (f"task {task} still reads the version before: {why}" for task, why in reasons.items())
         return replace(revised, warnings=tuple(warnings))
 
     async def _uses(self, secret: Secret, services: list[Found[Service]]) -> tuple[VersionUse, ...]:
