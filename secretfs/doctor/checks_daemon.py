@@ -55,15 +55,14 @@ def arena(facts: Facts) -> Verdict:
 def dead_mounts(facts: Facts) -> Verdict:
     """Mounts that nobody serves any more hold whoever touches them up, or fail."""
     name = "mounts"
-    over = [mount for mount in facts.mounts if mount.answer is Answer.OVER]
-    silent = [mount for mount in facts.mounts if mount.answer is Answer.SILENT]
-    places = ", ".join(f"{mount.place!r} (of process {mount.pid})" for mount in (silent or over))
+    over, silent = (_places(facts, answer) for answer in (Answer.OVER, Answer.SILENT))
+    troubles = [f"{what} {places}" for what, places in (("nobody answers for", silent), ("dead:", over)) if places]
     if silent:
         todo = "look at that daemon; to end the mount: echo 1 > /sys/fs/fuse/connections/NUMBER/abort"
-        return fail(name, f"nobody answers for {places}", todo)
+        return fail(name, "; ".join(troubles), todo)
     if over:
         todo = "start its daemon, which repairs it, or end the process; or run umount --lazy on it"
-        return fail(name, f"dead: {places}", todo)
+        return fail(name, "; ".join(troubles), todo)
     living = sum(mount.answer is Answer.LIVES for mount in facts.mounts)
     found = (
         f"{living} of {len(facts.mounts)} file systems of secretfs were asked, and answer" if facts.mounts else "none"
@@ -73,6 +72,10 @@ def dead_mounts(facts: Facts) -> Verdict:
         if facts.host.uid:
             return warn(name, found, "run it as root: sudo secretfs doctor")
     return ok(name, found)
+
+
+def _places(facts: Facts, answer: Answer) -> str:
+    return ", ".join(f"{mount.place!r} (of process {mount.pid})" for mount in facts.mounts if mount.answer is answer)
 
 
 def orphans(facts: Facts) -> Verdict:

@@ -45,4 +45,5 @@ def main() -> None:
     os.execvpe(command[0], command, {**os.environ, "HOME": "/"})
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,14 +8,14 @@ import os
 import stat
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
+from as_user import open_up
+
 from secretfs.linux import namespaces
-from secretfs.linux.mount import AT_FDCWD, MS_BIND, MS_PRIVATE, MS_REC, mount, move_mount, open_tree
+from secretfs.linux.mount import MS_BIND, MS_PRIVATE, MS_REC, mount
 
 UID = 4242
-REPOSITORY = Path(__file__).parents[2]
 _FUSE = os.makedev(10, 229)
 
 
@@ -42,30 +42,6 @@ class Host:
             self._keeper.kill()
 
 
-def _needed() -> list[Path]:
-    library = Path(sysconfig.get_path("stdlib"))
-    return [Path(sys.base_prefix).resolve(), library.resolve(), Path(sys.prefix).resolve(), REPOSITORY.resolve()]
-
-
-def _closed_ancestor(path: Path) -> Path | None:
-    return next((each for each in reversed(path.parents) if not each.stat().st_mode & stat.S_IXOTH), None)
-
-
-def _make_reachable() -> None:
-    closed: dict[Path, list[Path]] = {}
-    for path in _needed():
-        ancestor = _closed_ancestor(path)
-        if ancestor:
-            closed.setdefault(ancestor, []).append(path)
-    for ancestor, paths in closed.items():
-        outermost = [path for path in set(paths) if not set(path.parents) & set(paths)]
-        trees = [(path, open_tree(str(path))) for path in outermost]
-        mount("tmpfs", str(ancestor), "tmpfs", 0, "mode=755,size=1m")
-        for path, tree in trees:
-            path.mkdir(parents=True)
-            move_mount(tree, "", AT_FDCWD, str(path))
-
-
 def main() -> None:
     work, mode = Path(sys.argv[1]), int(sys.argv[2], 8)
     namespaces.unshare(namespaces.CLONE_NEWNS)
@@ -74,7 +50,7 @@ def main() -> None:
     os.mknod(device, stat.S_IFCHR, _FUSE)
     device.chmod(mode)
     mount(str(device), "/dev/fuse", flags=MS_BIND)
-    _make_reachable()
+    open_up()
     os.write(1, b"ready\n")
     sys.stdin.read()
 

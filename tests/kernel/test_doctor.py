@@ -49,8 +49,7 @@ def test_what_a_killed_daemon_leaves_is_told_and_what_to_do(daemon):
     found = checkup(daemon, code=1)
     assert found["daemon"]["Result"] == "warn"
     assert found["mounts"]["Result"] == "fail"
-    assert str(daemon.mountpoint) in found["mounts"]["Found"]
-    assert "dead" in found["mounts"]["Found"]
+    assert f"'{daemon.mountpoint}'" in found["mounts"]["Found"].partition("dead:")[2]
     assert found["sockets"]["Result"] == "warn"
     assert "api.sock, attach.sock, handover.sock" in found["sockets"]["Found"]
     task.kill()
@@ -69,7 +68,7 @@ def test_a_daemon_that_stands_still_holds_the_doctor_up_for_seconds_only(daemon)
             os.kill(pid, signal.SIGCONT)
     assert found["daemon"]["Result"] == "fail"
     assert f"pid {daemon.pid} runs" in found["daemon"]["Found"]
-    assert f"nobody answers for '{daemon.mountpoint}'" in found["mounts"]["Found"]
+    assert f"'{daemon.mountpoint}'" in found["mounts"]["Found"].partition("dead:")[0]
 
 
 def test_a_key_and_a_directory_that_are_open_to_others_are_failures(idle_daemon):
@@ -97,4 +96,3 @@ def test_an_ordinary_user_is_told_what_only_root_can_see():
     assert f"closed to uid {UID} (mode 0600)" in lines["fuse device"]
     assert lines["fuse mount"].startswith("warn")
     assert lines["memory lock"].startswith("warn")
-    assert "not seen" in lines["mounts"]
