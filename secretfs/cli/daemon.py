@@ -82,7 +82,7 @@ def _start_of(arguments: Namespace) -> SupervisorStart:
         _absolute(arguments.state_dir, "--state-dir"),
         runtime_dir,
         _absolute(mountpoint, "--mountpoint"),
-        _root_key(arguments.root_key),
+        root_key_source(arguments.root_key),
         _arena_bytes(arguments.arena_max),
         _spin_us(arguments.spin_us),
         int(arguments.takeover),
@@ -129,7 +129,8 @@ def _absolute(path: str, option: str) -> str:
     return os.path.abspath(path)
 
 
-def _root_key(source: str) -> str:
+def root_key_source(source: str) -> str:
+    """A root key source that can be one, its path absolute. Raises: UsageError."""
     if not source.startswith(_SOURCES) or source in _SOURCES:
         raise UsageError(f"invalid argument {source!r} for --root-key: file:PATH, credential:NAME or exec:PROGRAM")
     if source.startswith("file:"):

@@ -5,7 +5,7 @@ from argparse import Namespace, _SubParsersAction
 
 from secretfs.cli import answers, output
 from secretfs.cli.client import own_runtime_dir
-from secretfs.cli.daemon import RUNTIME_DIR, STATE_DIR, default_places
+from secretfs.cli.daemon import RUNTIME_DIR, STATE_DIR, default_places, root_key_source
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SecretfsError, UsageError
 
@@ -47,7 +47,7 @@ def doctor(arguments: Namespace) -> int:
         os.path.abspath(arguments.state_dir or default["state_dir"]),
         runtime_dir,
         mountpoint,
-        arguments.root_key or default["root_key"],
+        root_key_source(arguments.root_key or default["root_key"]),
     )
     found = verdicts(facts_of(places, *_asked(f"unix://{runtime_dir}/api.sock")))
     if form == "json":

@@ -27,6 +27,9 @@ def become_root(runtime_dir: str) -> int:
     home = ns_inode("self", "mnt")
     try:
         os.makedirs(runtime_dir, mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise SetupError(f"the runtime directory {runtime_dir!r} cannot be used: {exc.strerror}") from None
+    try:
         if not _joined(runtime_dir):
             namespaces.own_user_namespace(0, 0)
             mount.mount(None, "/", flags=mount.MS_REC | mount.MS_SLAVE)
@@ -60,13 +63,10 @@ def enter_daemons(socket_path: str) -> bool:
 def _joined(runtime_dir: str) -> bool:
     """Enter what the last daemon has left: its user namespace, and its mount namespace if fs lives."""
     recorded = _recorded(runtime_dir)
-    fd = None if recorded is None else _user_namespace(recorded[0], _pids())
-    if recorded is None or fd is None:
+    if recorded is None or not _entered(recorded[0]):
         return False
-    try:
-        namespaces.setns(fd, CLONE_NEWUSER)
-    finally:
-        os.close(fd)
+    if not namespaces.one_id_only():
+        raise SetupError(f"{runtime_dir}/{RECORD} names a user namespace of something else: remove that file")
     fd = next((fd for pid in _pids() if (fd := _opened(pid, "mnt", recorded[1])) is not None), None)
     if fd is None:
         namespaces.unshare(CLONE_NEWNS)
@@ -74,6 +74,20 @@ def _joined(runtime_dir: str) -> bool:
         return True
     try:
         namespaces.setns(fd, CLONE_NEWNS)
+    finally:
+        os.close(fd)
+    return True
+
+
+def _entered(inode: int) -> bool:
+    """Enter the user namespace of this number, if it still is that of a daemon of ours; whether it was."""
+    fd = None if inode == ns_inode("self", "user") else _user_namespace(inode, _pids())
+    if fd is None:
+        return False
+    try:
+        namespaces.setns(fd, CLONE_NEWUSER)
+    except PermissionError:
+        return False
     finally:
         os.close(fd)
     return True

@@ -167,6 +167,34 @@ def test_where_fuse_is_closed_to_users_the_refusal_says_what_to_do(user_host):
     assert daemon.lines == ["secretfs: error: /dev/fuse is closed to this user: run chmod 0666 /dev/fuse, as root\n"]
 
 
+def test_a_task_of_the_user_looks_into_no_other_and_not_into_the_daemon(user_daemon):
+    user_daemon.secret("db", b"hunter2")
+    user_daemon.secret("token", b"t")
+    task, other = user_daemon.task("--secret", "db"), user_daemon.task("--secret", "token")
+    refused = (Errno("EACCES"), Errno("EPERM"))
+    assert other.do("cat", f"/proc/{task.pid}/root/run/secrets/db") in refused
+    assert other.do("cat", f"/proc/{task.pid}/maps") in refused
+    for pid in user_daemon.pids():
+        assert other.do("cat", f"/proc/{pid}/maps") in refused
+    again = ["run", "--secret", "db", "--", "cat", "/run/secrets/db"]  # nor does it start one
+    done = user_daemon.cli("run", "--secret", "token", "--", SECRETFS, *again, check=False)
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kinds", [("user", "mnt"), ()], ids=["of the host", "of nobody"])
+def test_namespaces_that_are_another_s_by_now_are_not_joined(user_host, kinds):
+    daemon = RootlessDaemon(*user_host)
+    daemon.runtime.mkdir(mode=0o700)
+    record = daemon.runtime / "namespaces"
+    record.write_text(" ".join(str(os.stat(f"/proc/self/ns/{kind}").st_ino) for kind in kinds) or "1 2")
+    for path in (daemon.runtime, record):
+        os.chown(path, UID, UID)
+    with contextlib.closing(_Cleaned(daemon)):
+        daemon.start("--rootless")
+        assert record.read_text().split()[0] == str(os.stat(f"/proc/{daemon.pid}/ns/user").st_ino)
+
+
 def test_the_doctor_knows_a_daemon_of_a_user(user_daemon):
     done = user_daemon.cli("doctor")
     lines = {line[:20].strip(): line[20:] for line in done.stdout.decode().splitlines() if line[0] != " "}
