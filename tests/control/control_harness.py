@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +12,14 @@ import trio
 from fakes import FakeBroker, FakeFs
 
 from secretfs.control.audit import Caller
+from secretfs.control.shown import Shown
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Commits
 from secretfs.control.usecases.grants import Reference
 from secretfs.control.usecases.secrets import Draft, Secrets
 from secretfs.control.usecases.services import ServiceDraft, Services
 from secretfs.control.usecases.tasks import Attached, AttachRequest, Tasks
+from secretfs.control.usecases.versions import Versions
 from secretfs.control.values import Values
 from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind, ObjectId
@@ -44,6 +48,7 @@ class Control:
     secrets: Secrets
     services: Services
     tasks: Tasks
+    versions: Versions
 
     async def secret(self, name: str, value: bytes = b"a value", **labels: str) -> ObjectId:
         return await self.secrets.create(ME, Draft(Kind.SECRET, name, labels), bytearray(value))
@@ -78,10 +83,12 @@ def leader(pid: int | None = None) -> Leader:
     return Leader(process.boot_id(), number, process.start_ticks(number))
 
 
-def control_of(store: Store, keyring: Keyring, fs: FakeFs | None = None) -> Control:
+def control_of(
+    store: Store, keyring: Keyring, fs: FakeFs | None = None, *, clock_ns: Callable[[], int] = time.time_ns
+) -> Control:
     values = Values(store, keyring, CLUSTER)
     fs = fs or FakeFs(values.sealed)
-    commits, trees = Commits(store), Trees(store)
+    commits, trees = Commits(store, clock_ns=clock_ns), Trees(store, Shown(clock_ns))
     broker = FakeBroker()
     tasks = Tasks(commits, trees, fs, broker)
     return Control(
@@ -95,6 +102,7 @@ def control_of(store: Store, keyring: Keyring, fs: FakeFs | None = None) -> Cont
         Secrets(commits, values),
         Services(commits, tasks),
         tasks,
+        Versions(commits, values, tasks),
     )
 
 

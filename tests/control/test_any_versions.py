@@ -10,20 +10,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import trio
-from control_harness import ME, leader
+from control_harness import ME, control_of, leader
 from fakes import FakeFs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secretfs.control.shown import Shown
-from secretfs.control.trees import Trees
-from secretfs.control.usecases.commits import Commits
 from secretfs.control.usecases.grants import Reference
-from secretfs.control.usecases.secrets import Draft, Secrets
-from secretfs.control.usecases.services import Beside, ServiceDraft, Services
-from secretfs.control.usecases.tasks import AttachRequest, Tasks
-from secretfs.control.usecases.versions import Revision, Versions
-from secretfs.control.values import Values
+from secretfs.control.usecases.secrets import Draft
+from secretfs.control.usecases.services import Beside, ServiceDraft
+from secretfs.control.usecases.tasks import AttachRequest
+from secretfs.control.usecases.versions import Revision
 from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind, TaskId
 from secretfs.core.plan import VersionRef
@@ -88,13 +84,8 @@ class Script:
         self.start()
 
     def start(self) -> None:
-        self.values = Values(self.store, self.keyring, "a cluster of the tests")
-        self.fs = self.fs or FakeFs(self.values.sealed)
-        commits = Commits(self.store, clock_ns=self.clock)
-        self.trees = Trees(self.store, Shown(self.clock))
-        self.tasks = Tasks(commits, self.trees, self.fs)
-        self.secrets, self.services = Secrets(commits, self.values), Services(commits, self.tasks)
-        self.versions = Versions(commits, self.values, self.tasks)
+        self.control = control_of(self.store, self.keyring, self.fs, clock_ns=self.clock)
+        self.fs = self.control.fs
 
     def clock(self) -> int:
         """Between two looks a drain is over, or no time passes at all but what tells them apart."""
@@ -102,8 +93,8 @@ class Script:
         return self.now_ns
 
     async def begin(self) -> None:
-        self.id = await self.secrets.create(ME, Draft(Kind.SECRET, "db", {}), VALUES[0])
-        await self.services.create(ME, self.draft(None))
+        self.id = await self.control.secrets.create(ME, Draft(Kind.SECRET, "db", {}), VALUES[0])
+        await self.control.services.create(ME, self.draft(None))
         self.model = Model({1: VALUES[0]})
 
     def draft(self, pin: int | None) -> ServiceDraft:
@@ -112,12 +103,14 @@ class Script:
         return ServiceDraft("web", {}, (reference,), {"Name": "web", "TaskTemplate": {"ContainerSpec": {}}}, beside)
 
     async def do_update(self, value: bytes) -> None:
-        self.became(await self.versions.update(ME, Revision(Kind.SECRET, "db", 30_000, {}), bytearray(value)), value)
+        self.became(
+            await self.control.versions.update(ME, Revision(Kind.SECRET, "db", 30_000, {}), bytearray(value)), value
+        )
 
     async def do_rollback(self, number: int) -> None:
         revision = Revision(Kind.SECRET, "db", 30_000, {})
         try:
-            revised = await self.versions.rollback(ME, revision, number)
+            revised = await self.control.versions.rollback(ME, revision, number)
         except NotFoundError:
             assert number not in self.model.versions
         else:
@@ -132,7 +125,7 @@ class Script:
         assert revised.number == self.model.newest
 
     async def do_prune(self, keep: int) -> None:
-        pruned = await self.versions.prune(ME, Kind.SECRET, "db", keep)
+        pruned = await self.control.versions.prune(ME, Kind.SECRET, "db", keep)
         recent = sorted(self.model.versions)[-keep:]
         expected = self.model.safe() - set(recent)
         if self.drains_end:
@@ -150,9 +143,9 @@ class Script:
         return {content.number for task, content in self.once_shown if task in self.model.shown()}
 
     async def do_pin(self, pin: int | None) -> None:
-        rev = (await self.services.inspect("web")).rev
+        rev = (await self.control.services.inspect("web")).rev
         try:
-            await self.services.update(ME, "web", rev, self.draft(pin))
+            await self.control.services.update(ME, "web", rev, self.draft(pin))
         except InvalidGrantError as refusal:
             self.was_right(refusal, pin)
         else:
@@ -165,9 +158,9 @@ class Script:
         assert pin not in self.model.versions
 
     async def do_undo_pin(self) -> None:
-        rev = (await self.services.inspect("web")).rev
+        rev = (await self.control.services.inspect("web")).rev
         try:
-            await self.services.rollback(ME, "web", rev)
+            await self.control.services.rollback(ME, "web", rev)
         except PreconditionError:
             assert len(self.model.pins) == 1
         else:
@@ -175,13 +168,13 @@ class Script:
             self.moved = True
 
     async def do_attach_service(self) -> None:
-        attached = await self.tasks.attach(ME, AttachRequest("web", (), "/run/secrets"), leader())
+        attached = await self.control.tasks.attach(ME, AttachRequest("web", (), "/run/secrets"), leader())
         self.model.service_tasks.append(attached.task.id)
 
     async def do_attach_adhoc(self, pin: int | None) -> None:
         grant = GrantRequest(Kind.SECRET, "db", "db", version=pin)
         try:
-            attached = await self.tasks.attach(ME, AttachRequest(None, (grant,), "/run/secrets"), leader())
+            attached = await self.control.tasks.attach(ME, AttachRequest(None, (grant,), "/run/secrets"), leader())
         except InvalidGrantError as refusal:
             self.was_right(refusal, pin)
         else:
@@ -191,14 +184,14 @@ class Script:
     async def do_detach(self, at: int) -> None:
         running = list(self.model.shown())
         if at < len(running):
-            await self.tasks.detach(running[at], "the test says so")
+            await self.control.tasks.detach(running[at], "the test says so")
             self.model.adhoc.pop(running[at], None)
             self.model.service_tasks = [task for task in self.model.service_tasks if task != running[at]]
 
     async def do_restart(self) -> None:
         """What drains is computed anew from the store, which does not know when a pin was moved."""
         self.start()
-        await self.trees.load()
+        await self.control.trees.load()
         if self.moved:
             self.once_shown = {shown for shown in self.once_shown if shown[0] in self.model.adhoc}
 
@@ -210,8 +203,8 @@ class Script:
             task: self.model.versions[number] for task, number in shown.items()
         }
         for number, value in self.model.versions.items():
-            assert await self.values.opened(VersionRef(self.id, number)) == value
-        uses = await self.versions.listed(Kind.SECRET, "db")
+            assert await self.control.values.opened(VersionRef(self.id, number)) == value
+        uses = await self.control.versions.listed(Kind.SECRET, "db")
         assert {use.version.number: set(use.tasks) for use in uses} == {
             number: {task for task, at in shown.items() if at == number} for number in sorted(self.model.versions)
         }

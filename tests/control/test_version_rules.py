@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control import audit
 from secretfs.control.usecases import versions
-from secretfs.control.usecases.versions import Revision, Versions
+from secretfs.control.usecases.versions import Revision
 from secretfs.core.names import Kind
 from secretfs.core.plan import VersionRef
 from secretfs.core.versions import draining
@@ -19,12 +19,8 @@ from secretfs.store.base import Put
 AT_ONCE = 8
 
 
-def uses_of(control: Control) -> Versions:
-    return Versions(control.commits, control.values, control.tasks)
-
-
 async def update(control: Control, value: bytes, *, drain_ms: int = 30_000, name: str = "db", **labels: str):
-    return await uses_of(control).update(ME, Revision(Kind.SECRET, name, drain_ms, labels), bytearray(value))
+    return await control.versions.update(ME, Revision(Kind.SECRET, name, drain_ms, labels), bytearray(value))
 
 
 def data(value: bytes) -> str:
@@ -61,8 +57,8 @@ async def test_an_update_that_the_arena_has_no_room_for_is_done_with_a_warning_a
     [shown] = await control.tasks.shown()
     assert [entry.content.number for _, entry in shown.files] == [1], "ps tells what it reads"
     assert control.fs.read(task, "db") == b"old"
-    assert [use.safe for use in await uses_of(control).listed(Kind.SECRET, "db")] == [False, False]
-    assert (await uses_of(control).prune(ME, Kind.SECRET, "db", 1)).removed == ()
+    assert [use.safe for use in await control.versions.listed(Kind.SECRET, "db")] == [False, False]
+    assert (await control.versions.prune(ME, Kind.SECRET, "db", 1)).removed == ()
     control.fs.failure = None
     nursery.start_soon(control.trees.keep_up, control.fs)
     with trio.fail_after(5):
@@ -135,7 +131,7 @@ async def test_there_is_an_end_to_versions_and_prune_makes_room(
         PreconditionError, match="has 2 versions, which is the most: remove old ones with 'secretfs sec"
     ):
         await update(control, b"3")
-    assert (await uses_of(control).prune(ME, Kind.SECRET, "db", 1)).removed == (1,)
+    assert (await control.versions.prune(ME, Kind.SECRET, "db", 1)).removed == (1,)
     assert (await update(control, b"3")).number == 3
 
 
@@ -145,7 +141,7 @@ async def test_nothing_is_pruned_while_a_service_cannot_be_read(control: Control
     service = await control.service("web", "db")
     await control.store.commit([], [Put(f"service/{service}", b"{")])
     with pytest.raises(CorruptRecordError, match=f"service/{service}"):
-        await uses_of(control).prune(ME, Kind.SECRET, "db", 1)
+        await control.versions.prune(ME, Kind.SECRET, "db", 1)
 
 
 async def test_what_drains_is_held_also_after_a_restart_of_control(control: Control) -> None:
@@ -154,11 +150,11 @@ async def test_what_drains_is_held_also_after_a_restart_of_control(control: Cont
     await update(control, b"2")
     for one in (control, control.again()):
         await one.trees.load()
-        first, _ = await uses_of(one).listed(Kind.SECRET, "db")
+        first, _ = await one.versions.listed(Kind.SECRET, "db")
         assert ([held.task for held in first.draining], first.safe) == ([task], False)
         assert first.reasons == (f"task {task} may have it open",)
     await update(control, b"3", drain_ms=0)
-    assert [use.safe for use in await uses_of(control).listed(Kind.SECRET, "db")] == [True, True, False]
+    assert [use.safe for use in await control.versions.listed(Kind.SECRET, "db")] == [True, True, False]
 
 
 @pytest.mark.parametrize(("since_s", "expected"), [(0, {1: 22, 2: 22}), (15, {2: 22}), (25, {})])
@@ -181,9 +177,9 @@ async def test_every_act_has_its_record_and_no_act_has_none(control: Control) ->
     await control.secret("db", b"1")
     await update(control, b"2", drain_ms=1500)
     await update(control, b"2")
-    await uses_of(control).rollback(ME, Revision(Kind.SECRET, "db", 30_000, {}), 1)
-    await uses_of(control).prune(ME, Kind.SECRET, "db", 1)
-    await uses_of(control).prune(ME, Kind.SECRET, "db", 1)
+    await control.versions.rollback(ME, Revision(Kind.SECRET, "db", 30_000, {}), 1)
+    await control.versions.prune(ME, Kind.SECRET, "db", 1)
+    await control.versions.prune(ME, Kind.SECRET, "db", 1)
     assert [(record.action, record.detail) for record in await audit.records(control.store)][1:] == [
         ("secret update", {"Version": 2, "Drain": 1.5}),
         ("secret rollback", {"Version": 3, "From": 1, "Drain": 30.0}),
