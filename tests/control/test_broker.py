@@ -310,7 +310,7 @@ async def test_the_namespaces_of_a_process_are_told():
         pidfd = os.pidfd_open(one.pid)
         async with joined() as (broker, _):
             found = await broker.namespaces(pidfd)
-            own = root_broker.own_identity()
+            own = root_broker.own_identity(home_mnt=0)
             assert found == Namespaces(own.user, own.pid, own.mnt)
             one.kill()
             one.wait()
