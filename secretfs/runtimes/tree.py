@@ -60,18 +60,27 @@ def paths(files: Sequence[Mapping[str, str]], target_dir: str) -> list[str]:
 
 
 def _leave(ids: tuple[int, int] | None) -> bool:
-    """Whether it took a user namespace. There the daemon's mount cannot be left: the mounts that it began with are
-    locked together. It is closed to all but root, also to a file handle, and root is nobody there.
-    """
+    """Whether it took a user namespace."""
     unprivileged = ids is not None or not _privileged()
     if unprivileged:
         _leave_as(*(ids or (os.geteuid(), os.getegid())))
     with _Refusing(_DETACH, "/"):
         mount.mount(None, "/", flags=mount.MS_REC | mount.MS_SLAVE)
-    for place in [] if unprivileged else _daemons_mounts():
-        with _Refusing("leave the daemon's mount at", place):
-            mount.umount2(place, mount.MNT_DETACH)
+    for place in _daemons_mounts():
+        _leave_mount(place)
     return unprivileged
+
+
+def _leave_mount(place: str) -> None:
+    """In a user namespace the mounts that it began with are locked (EINVAL). There this one is closed to all but
+    root of the host, also to file handles; where that is who we are, we had it before we were a task.
+    """
+    with _Refusing("leave the daemon's mount at", place):
+        try:
+            mount.umount2(place, mount.MNT_DETACH)
+        except OSError as exc:
+            if exc.errno != errno.EINVAL:
+                raise
 
 
 def _privileged() -> bool:

@@ -25,7 +25,7 @@ ROOT_ELSEWHERE = {
     "or give the container the socket of its service"
 }
 ASKING = CLIENT.replace("print(", """connection.send(b'{"TargetDir": "/x", "Service": "web"}'); print(""").replace(
-    "os.setuid", "os.setgroups([int(gid) for gid in sys.argv[3:]]); os.setgid(4322); os.setuid"
+    "os.setuid", "int(sys.argv[2]) and (os.setgroups([int(gid) for gid in sys.argv[3:]]), os.setgid(4322)); os.setuid"
 )
 
 IN_A_USER_NAMESPACE = "import ctypes; libc = ctypes.CDLL(None)\n" + ASKING.replace(
@@ -110,22 +110,17 @@ async def test_without_a_group_of_the_api_nobody_but_root_is_trusted(frontend):
 # -- the socket of a service ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", NAMESPACES)
-@pytest.mark.parametrize("uid", [0, USER])
+@pytest.mark.parametrize(("uid", "kind"), [*((0, kind) for kind in NAMESPACES), (USER, "--pid")])
 async def test_who_comes_from_elsewhere_through_a_service_s_socket_may_do_that(frontend, kind, uid):
     frontend.door = WEB
-    asked = (
-        told(frontend, uid, wrapper=unshared(kind))
-        if kind != "--user"
-        else told(frontend, uid, client=IN_A_USER_NAMESPACE)
-    )
-    assert "Task" in await asked
+    assert "Task" in await told(frontend, uid, wrapper=unshared(kind, as_root=True))
     assert frontend.tasks.rights == Rights(trusted=True, only=WEB.service)
 
 
-async def test_a_user_of_the_host_needs_leave_there_too(frontend):
+@pytest.mark.parametrize("wrapper", [(), ("unshare", "--mount", "--fork")], ids=["at home", "mount namespace"])
+async def test_a_user_of_the_host_needs_leave_there_too(frontend, wrapper):
     frontend.door = WEB
-    await told(frontend, USER, 7)
+    await told(frontend, USER, 7, wrapper=wrapper)
     assert frontend.tasks.rights == Rights(trusted=False, gids=frozenset({GROUP, 7}), only=WEB.service)
 
 

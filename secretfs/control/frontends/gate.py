@@ -59,16 +59,17 @@ class Gate:
         """What the peer may. Raises: PermissionDeniedError; NotFoundError when it is gone."""
         theirs = await self._broker.namespaces(pidfd)
         own = self._broker.own
-        if door.service is not None and theirs != own:
+        elsewhere = theirs != own if caller.uid == _ROOT else theirs.pid != own.pid
+        if door.service is not None and elsewhere:
             return Rights(trusted=True, only=door.service)
-        if caller.uid == _ROOT and theirs == own:
+        if caller.uid == _ROOT and not elsewhere:
             return Rights(trusted=True, only=door.service)
         if caller.uid == _ROOT:
             raise PermissionDeniedError(
                 "root of another user, pid or mount namespace may not attach tasks: start them on the host, "
                 "or give the container the socket of its service"
             )
-        if theirs.pid != own.pid:
+        if elsewhere:
             raise PermissionDeniedError(
                 f"uid {caller.uid} of another pid namespace may not attach tasks: start them on the host, "
                 "or give the container the socket of its service"
