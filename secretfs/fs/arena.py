@@ -11,9 +11,10 @@ from typing import Final
 
 from secretfs.errors import ArenaFullError
 from secretfs.fs.manifest import Slot
-from secretfs.link.layout import PAGE, ArenaLayout, pages
+from secretfs.link.layout import PAGE, TOUCH_OFFSET, ArenaLayout, pages
 
 _COUNT = struct.Struct("<I")
+_TOUCH = struct.Struct("<QQ")
 _MAX_COUNT: Final = 2**32 - 1
 _ZEROS: Final = bytes(1 << 20)
 
@@ -27,6 +28,11 @@ class Arena:
         self.usable = usable
         self._free: list[tuple[int, int]] = []  # (first page, page count), ascending, never adjacent
         self._rebuild(taken)
+
+    def is_touch(self, atime_ns: int, mtime_ns: int) -> bool:
+        """Whether only the supervisor can have thought of these times (link/layout.py)."""
+        touch = _TOUCH.unpack_from(self._memory, TOUCH_OFFSET)
+        return all(touch) and touch == (atime_ns, mtime_ns)
 
     @property
     def capacity(self) -> int:

@@ -104,6 +104,22 @@ class Operations(pyfuse3.Operations):
         return self._known(inode, gone=errno.EACCES if of_a_file(inode) else errno.ENOENT).attributes
 
     @_handler
+    def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,  # noqa: ARG002
+        ctx: pyfuse3.RequestContext,  # noqa: ARG002
+    ) -> EntryAttributes:
+        """Nothing can be set. The supervisor's touch passes and changes nothing: the kernel tells who watches, and
+        that is all it is for.
+        """
+        if not self._arena.is_touch(attr.st_atime_ns, attr.st_mtime_ns) or _sets_more_than_times(fields):
+            raise FUSEError(errno.EROFS)
+        return self._known(inode).attributes
+
+    @_handler
     def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:  # noqa: ARG002
         """A file handle on the version that is shown now; it is counted before the kernel hears of it."""
         if flags & _WRITING:
@@ -163,7 +179,6 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(gone)
         return found
 
-    setattr = _refusal("setattr")
     mknod = _refusal("mknod")
     mkdir = _refusal("mkdir")
     unlink = _refusal("unlink")
@@ -175,6 +190,10 @@ class Operations(pyfuse3.Operations):
     write = _refusal("write")
     setxattr = _refusal("setxattr")
     removexattr = _refusal("removexattr")
+
+
+def _sets_more_than_times(fields: pyfuse3.SetattrFields) -> bool:
+    return any((fields.update_mode, fields.update_uid, fields.update_gid, fields.update_size))
 
 
 def _nothing() -> None:

@@ -5,6 +5,9 @@
     arena    header (1 page) | open counts (4 bytes per page of data) | journal half A | journal half B | data
     mailbox  data key (32 bytes) | associated data | sealed value
 
+The header ends with the touch: a pair of times that nobody else knows. Setting exactly these on a file or directory is
+how the supervisor makes the kernel tell who watches it; fs lets it pass, changes nothing, and refuses all else.
+
 Only ``data`` holds plaintext: it is what the supervisor locks, from its start, as far as fs has asked for. The rest is
 sparse: a page that was never written takes no memory.
 """
@@ -16,6 +19,8 @@ PAGE: Final = 4096  # bytes
 JOURNAL_HALF_BYTES: Final = 16 << 20  # the manifest of about 100,000 files
 DATA_KEY_BYTES: Final = 32
 MAILBOX_BYTES: Final = 1 << 20  # a config of 1,023,999 bytes, its key, associated data and tag
+TOUCH_OFFSET: Final = 2048  # in the arena's header: two numbers of 8 bytes, little endian, 0 where there are none
+TOUCH_BITS: Final = 60  # of each: nanoseconds that a utimensat(2) can carry
 GROW_BYTES: Final = 1 << 20  # the arena is locked in steps of this
 MIN_ARENA_BYTES: Final = 1 << 20
 MAX_ARENA_BYTES: Final = 64 << 30

@@ -3,12 +3,15 @@ more.
 """
 
 import os
+import secrets
+import struct
 from typing import Final, Self
 
 from secretfs.errors import SetupError
-from secretfs.link.layout import GROW_BYTES, MAILBOX_BYTES, PAGE, ArenaLayout
+from secretfs.link.layout import GROW_BYTES, MAILBOX_BYTES, PAGE, TOUCH_BITS, TOUCH_OFFSET, ArenaLayout
 from secretfs.linux import memory
 
+_TOUCH: Final = struct.Struct("<QQ")
 _ZEROS: Final = bytes(1 << 20)
 
 
@@ -22,6 +25,7 @@ class ArenaMemory:
         self._memory = memory.mapped(fd, self.layout.total)
         memory.keep_out_of_dumps(self._memory)
         memory.keep_out_of_forks(self._memory)
+        self.touch = self._touch()
         self.usable = 0
         error = self.grow(usable)
         if error:
@@ -35,6 +39,14 @@ class ArenaMemory:
         """A new one. Raises SetupError if not even the first step can be locked."""
         fd = memory.memfd("secretfs-arena", ArenaLayout(data_bytes).total)
         return cls(fd, data_bytes, min(GROW_BYTES, data_bytes))
+
+    def _touch(self) -> tuple[int, int]:
+        """The pair of times of link/layout.py, made with the arena; one of an older secretfs gets it here."""
+        found = _TOUCH.unpack_from(self._memory, TOUCH_OFFSET)
+        if not all(found):
+            found = (1 + secrets.randbits(TOUCH_BITS), 1 + secrets.randbits(TOUCH_BITS))
+            _TOUCH.pack_into(self._memory, TOUCH_OFFSET, *found)
+        return found
 
     def grow(self, wanted: int) -> int:
         """Lock as far as ``wanted`` bytes of data; 0, or the errno of a refusal, with what was usable still usable."""

@@ -5,6 +5,9 @@ libfuse handles it (fs/main.py). After a death RESEND makes the kernel send agai
 
 A second, detached mount of the same connection is kept: should somebody take the one at the mountpoint away, it is put
 there again, and no task notices.
+
+Every mount is read-only, but one that nobody else has: what the supervisor touches through it, the kernel tells whoever
+watches (inotify(7)). The file system as such is not, as nothing of it could be touched then; fs refuses all writes.
 """
 
 import os
@@ -15,18 +18,19 @@ from secretfs.errors import SetupError
 from secretfs.linux import fuse, mountinfo
 from secretfs.linux.mount import (
     AT_FDCWD,
+    MOUNT_ATTR_RDONLY,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
-    MS_RDONLY,
     mount,
+    mount_setattr,
     move_mount,
     open_tree,
 )  # fmt: skip
 from secretfs.supervisor.mountpoint import FSTYPE, SOURCE, shelter, take_away
 
 DEVICE: Final = "/dev/fuse"
-_FLAGS: Final = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+_FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _INIT_MILLISECONDS: Final = 5000
 _MAX_INIT_BYTES: Final = 1 << 17  # FUSE_MIN_READ_BUFFER is 8192; libfuse reads with 1 MiB
 _CHANGED: Final = select.POLLPRI  # of a mount table, see proc_pid_mounts(5)
@@ -42,6 +46,8 @@ class Connection:
         self.init = init
         self.device = _device_at(mountpoint)
         self._spare = open_tree(mountpoint)
+        self._pen = open_tree(mountpoint)
+        mount_setattr(self._pen, clear_attributes=MOUNT_ATTR_RDONLY)
         self._table = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
         self._changes = select.poll()
         self._changes.register(self._table, _CHANGED)
@@ -84,6 +90,10 @@ class Connection:
         self._spare = open_tree(self.mountpoint)
         return True
 
+    def touch(self, path: str, times: tuple[int, int]) -> None:
+        """Set the times of a file or directory, so that the kernel tells who watches it. Raises OSError."""
+        os.utime(path, ns=times, dir_fd=self._pen, follow_symlinks=False)
+
     def end(self) -> None:
         """Abort: every request fails with ENOTCONN from here, in every namespace; then take the mount away.
 
@@ -91,7 +101,7 @@ class Connection:
         """
         if self.fd < 0:
             return
-        for fd in (self._spare, self._table):
+        for fd in (self._spare, self._pen, self._table):
             os.close(fd)
         take_away(self.mountpoint)
         os.close(self.fd)
@@ -123,6 +133,7 @@ def _mount(fd: int, mountpoint: str) -> None:
     try:
         shelter(mountpoint)
         mount(SOURCE, mountpoint, f"{FSTYPE}.{SOURCE}", _FLAGS, options)
+        mount_setattr(AT_FDCWD, mountpoint, set_attributes=MOUNT_ATTR_RDONLY, flags=0)
     except OSError as exc:
         raise SetupError(
             f"secretfs cannot be mounted on {mountpoint!r}: {exc.strerror}: CAP_SYS_ADMIN is needed"

@@ -30,6 +30,10 @@ class Holdings:
     sockets: Sockets
     fs: Child | None
 
+    def touch(self, path: str) -> None:
+        """Have the kernel tell who watches this path of the file system. Raises OSError."""
+        self.connection.touch(path, self.arena.touch)
+
 
 def claimed(start: SupervisorStart, control: Ids) -> Holdings:
     """Everything, with the directories locked. Raises SetupError; an fs that was found then waits for another."""

@@ -4,7 +4,9 @@ import errno
 import inspect
 import json
 import os
+import struct
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pyfuse3
 import pytest
@@ -15,6 +17,7 @@ from pyfuse3 import FUSEError
 
 from secretfs.core.names import Kind
 from secretfs.fs.operations import Operations
+from secretfs.link.layout import TOUCH_OFFSET
 
 T1 = "1" * 25
 A1, B1 = ref("a"), ref("b")
@@ -44,7 +47,7 @@ def ino_of(fs, *path):
     return fs.kernel.walk(T1, *path)
 
 
-WRITES = ("setattr", "mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "create", "write", "setxattr",
+WRITES = ("mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "create", "write", "setxattr",
           "removexattr")  # fmt: skip
 
 
@@ -55,12 +58,30 @@ async def test_every_write_is_refused_by_fs_itself(fs, operation):
     assert refused(handler(*[None] * parameters)) == errno.EROFS
 
 
+def times_of(atime_ns: int, mtime_ns: int, **more: bool):
+    attributes = pyfuse3.EntryAttributes()
+    attributes.st_atime_ns, attributes.st_mtime_ns = atime_ns, mtime_ns
+    fields = dict.fromkeys(("update_mode", "update_uid", "update_gid", "update_size"), False) | more
+    return attributes, SimpleNamespace(**fields)
+
+
+async def test_nothing_can_be_set_but_the_touch_passes_and_changes_nothing(fs):
+    handler, ino = fs.kernel.operations.setattr, ino_of(fs, "secrets", "a")
+    touch = (5 << 40, 7 << 40)
+    assert refused(handler(ino, *times_of(0, 0), None, None)) == errno.EROFS, "an arena without one"
+    fs.memory[TOUCH_OFFSET : TOUCH_OFFSET + 16] = struct.pack("<QQ", *touch)
+    before = await fs.kernel.operations.getattr(ino, None)
+    assert await handler(ino, *times_of(*touch), None, None) is before
+    assert refused(handler(ino, *times_of(touch[0], touch[1] + 1), None, None)) == errno.EROFS
+    assert refused(handler(ino, *times_of(*touch, update_size=True), None, None)) == errno.EROFS
+
+
 def test_no_operation_of_pyfuse3_that_writes_is_left_out():
     reading = {"lookup", "forget", "getattr", "readlink", "open", "read", "flush", "release", "fsync", "opendir"}
     reading |= {"readdir", "releasedir", "fsyncdir", "statfs", "getxattr", "listxattr", "access", "poll"}
     reading |= {"init", "stacktrace"}
     ours = {name for name, _ in inspect.getmembers(pyfuse3.Operations, inspect.isfunction) if name[0] != "_"}
-    assert ours - reading == set(WRITES)
+    assert ours - reading == {*WRITES, "setattr"}
 
 
 @pytest.mark.parametrize("name", ["O_WRONLY", "O_RDWR", "O_TRUNC", "O_APPEND", "O_CREAT"])

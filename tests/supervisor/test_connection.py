@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from secretfs.errors import SetupError
-from secretfs.linux.mount import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from secretfs.linux.mount import AT_FDCWD, MOUNT_ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID
 from secretfs.supervisor import connection
 from secretfs.supervisor.connection import Connection
 
@@ -19,7 +19,9 @@ INIT = b"INIT" * 26
 def kernel(monkeypatch):
     """The other end of the device, and what was mounted and unmounted."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    kernel = SimpleNamespace(device=theirs, mounts=[], taken_away=[], fd=ours.detach(), refuses=None, init=INIT)
+    kernel = SimpleNamespace(
+        device=theirs, mounts=[], attributes=[], taken_away=[], fd=ours.detach(), refuses=None, init=INIT
+    )
 
     def mount(*arguments):
         kernel.mounts.append(arguments)
@@ -31,6 +33,9 @@ def kernel(monkeypatch):
     monkeypatch.setattr(connection, "_opened_device", lambda: kernel.fd)
     monkeypatch.setattr(connection, "mount", mount)
     monkeypatch.setattr(connection, "shelter", kernel.mounts.append)
+    monkeypatch.setattr(
+        connection, "mount_setattr", lambda *place, **changes: kernel.attributes.append((place, changes))
+    )
     monkeypatch.setattr(connection, "take_away", kernel.taken_away.append)
     monkeypatch.setattr(connection, "_INIT_MILLISECONDS", 20)
     yield kernel
@@ -41,14 +46,19 @@ def is_open(fd: int) -> bool:
     return os.path.lexists(f"/proc/self/fd/{fd}")
 
 
-def test_it_mounts_read_only_and_lets_the_kernel_check_modes(kernel):
+def test_every_mount_but_the_pen_is_read_only_and_the_kernel_checks_modes(kernel):
     made = Connection.made("/mnt")
     sheltered, (source, where, kind, flags, options) = kernel.mounts
     assert sheltered == "/mnt", "before anything is mounted there"
     assert (source, where, kind) == ("secretfs", "/mnt", "fuse.secretfs")
-    assert flags == MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+    assert flags == MS_NOSUID | MS_NODEV | MS_NOEXEC
+    at_once, ((pen,), change) = kernel.attributes
+    assert at_once == ((AT_FDCWD, "/mnt"), {"set_attributes": MOUNT_ATTR_RDONLY, "flags": 0})
+    assert change == {"clear_attributes": MOUNT_ATTR_RDONLY}
+    assert is_open(pen)
     assert options == f"fd={made.fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     made.end()
+    assert not is_open(pen)
 
 
 def test_the_init_is_kept_for_every_fs(kernel):
