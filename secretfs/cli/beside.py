@@ -1,10 +1,13 @@
 """``Spec.Secretfs`` of a service: what Docker's spec has no place for. Rule: an update keeps what no flag names."""
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 
 from secretfs.cli import answers
 from secretfs.core.grant import GrantRequest, parse_target
 from secretfs.core.names import Kind
+from secretfs.core.onchange import parse_on_change
+from secretfs.errors import InvalidArgumentError, UsageError
 
 KEY = "Secretfs"
 
@@ -26,6 +29,26 @@ def kept_pins(spec: object, kind: Kind, references: Iterable[object]) -> list[ob
         for pin in answers.items(spec, KEY, "Pins")
         if answers.text(pin, "Kind") != kind.value or answers.text(pin, "Target") in targets
     ]
+
+
+def add_on_change(parser: ArgumentParser) -> None:
+    """Add ``--on-change``."""
+    parser.add_argument(
+        "--on-change",
+        metavar="ACT",
+        help="what its tasks get when their secrets have changed: signal:NAME or exec:COMMAND; empty for nothing",
+    )
+
+
+def on_change(arguments: Namespace) -> dict[str, str]:
+    """The field, if the flag was given. Raises: UsageError."""
+    if arguments.on_change is None:
+        return {}
+    try:
+        parse_on_change(arguments.on_change)
+    except InvalidArgumentError as exc:
+        raise UsageError(f'invalid argument "{arguments.on_change}" for "--on-change" flag: {exc}') from None
+    return {"OnChange": arguments.on_change}
 
 
 def put(spec: dict[str, object], **fields: object) -> None:

@@ -84,6 +84,7 @@ def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
     parser.add_argument("--secret", action="append", default=[], metavar="SECRET", help=_GRANT_HELP)
     parser.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="a label")
     allowed.add_flags(parser, removal=False)
+    beside.add_on_change(parser)
     parser.add_argument("name", metavar="NAME", help="a DNS label, up to 63 characters")
     parser.set_defaults(handler=create)
 
@@ -98,6 +99,7 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
             "secretfs service update --secret-add source=my_secret,target=again web",
             "secretfs service update --secret-rm my_secret web",
             "secretfs service update --allow-uid nobody web",
+            "secretfs service update --on-change signal:HUP web",
         ),
     )
     for flag, metavar, text in (
@@ -108,6 +110,7 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
     ):
         parser.add_argument(flag, action="append", default=[], metavar=metavar, help=text)
     allowed.add_flags(parser, removal=True)
+    beside.add_on_change(parser)
     parser.add_argument("service", metavar="SERVICE")
     parser.set_defaults(handler=update)
 
@@ -139,7 +142,7 @@ def create(arguments: Namespace) -> int:
         "Labels": labels,
         "TaskTemplate": {"ContainerSpec": {"Secrets": secrets, "Configs": []}},
         "Mode": {"Replicated": {"Replicas": 1}},
-        beside.KEY: {"Pins": pins, **allowed.fields(None, arguments)},
+        beside.KEY: {"Pins": pins, **allowed.fields(None, arguments), **beside.on_change(arguments)},
     }
     answer = client.post("/services/create", encoded(spec))
     output.line(answers.text(answer, "ID"))
@@ -165,7 +168,7 @@ def update(arguments: Namespace) -> int:
         if answers.text(reference, "SecretName") not in arguments.secret_rm
     ]
     added, pins = _references(client, arguments.secret_add, "--secret-add")
-    beside.put(spec, **allowed.fields(spec, arguments))
+    beside.put(spec, **allowed.fields(spec, arguments), **beside.on_change(arguments))
     beside.put(spec, Pins=[*beside.kept_pins(spec, Kind.SECRET, references), *pins])
     _put(spec, ("TaskTemplate", "ContainerSpec", "Secrets"), [*references, *added])
     answer = _posted(client, service, spec)

@@ -15,8 +15,9 @@ from secretfs.control.api import server
 from secretfs.control.api.application import api
 from secretfs.control.frontends import attach
 from secretfs.control.frontends.service_sockets import ServiceSockets
-from secretfs.control.ports import FileSystem, Mounts, Processes
+from secretfs.control.ports import FileSystem, Mounts, Processes, Telling
 from secretfs.control.reconcile import Reconciler
+from secretfs.control.telling import Tellings
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Commits
 from secretfs.control.usecases.tasks import Tasks
@@ -37,7 +38,7 @@ class Parts:
     trees: Trees
 
 
-class Broker(Processes, Mounts, attach.Broker, Protocol):
+class Broker(Processes, Mounts, Telling, attach.Broker, Protocol):
     """What the reconciler and the attach socket need of the supervisor."""
 
 
@@ -69,8 +70,11 @@ async def serve(
     commits = Commits(parts.store)
     tasks = Tasks(commits, parts.trees, fs_link, broker)
     handler = api(parts.store, parts.cluster_id, commits, parts.values, tasks)
+    tellings = Tellings(commits, parts.trees, parts.values, fs_link, broker)
+    parts.trees.changed = tellings.changed
     async with trio.open_nursery() as nursery, trio.open_nursery() as frontends:
         reconciler = Reconciler(parts.store, tasks, parts.trees, fs_link, broker)
+        frontends.start_soon(tellings.run)
         await frontends.start(reconciler.run)
         frontend = attach.Frontend(tasks, broker, api_gid=api_gid)
         await frontends.start(attach.serve, attach_listener, frontend)

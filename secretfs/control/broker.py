@@ -21,6 +21,7 @@ from secretfs.linux import seqpacket
 
 ANSWER_SECONDS: Final = 5.0  # a tree is looked up through fs, which may have to be replaced first
 HELPER_SECONDS: Final = 20.0  # two at once come one after the other (supervisor/broker.py)
+COMMAND_SECONDS: Final = 600.0  # one runs a minute at most, but may have to wait for its turn
 _KINDS: Final = {Kind.SECRET: 0, Kind.CONFIG: 1}
 
 
@@ -132,6 +133,27 @@ class Broker:
             case _:
                 raise _out_of_step(question)
 
+    async def signal(self, task: TaskId, mnt_ns: int, pidfd: int, number: int) -> None:
+        """Send a signal to a process of the task. Raises NotFoundError when it is gone, or is none of the task's."""
+        question = await self._asked(lambda ask: frames.AskSignal(ask, number, mnt_ns, task), [pidfd])
+        _acted(question)
+
+    async def command(self, task: TaskId, mnt_ns: int, pidfd: int, words: tuple[str, str, str]) -> int:
+        """Run a command as a process of the task would; its exit code. ``words``: service, targets, command. Raises as
+        signal.
+        """
+        text = "\0".join(words)
+        question = await self._asked(
+            lambda ask: frames.AskCommand(ask, mnt_ns, task, text), [pidfd], seconds=COMMAND_SECONDS
+        )
+        return _acted(question)
+
+    async def touch(self, task: TaskId, kind: Kind, target: str) -> None:
+        """Have the kernel tell who watches a file of the task, or with no target its directory. Raises NotFoundError
+        when there is no such file.
+        """
+        _acted(await self._asked(lambda ask: frames.AskTouch(ask, _KINDS[kind], task, target)))
+
     async def _asked(
         self, make: Callable[[int], Frame], fds: list[int] | None = None, *, seconds: float = ANSWER_SECONDS
     ) -> _Question:
@@ -164,6 +186,16 @@ class Broker:
 
     async def _say(self, frame: Frame, fds: list[int] | None = None) -> None:
         await send(self._end, frame, fds or [])
+
+
+def _acted(question: _Question) -> int:
+    match question.frames:
+        case [frames.Acted(_, 0, code)]:
+            return code
+        case [frames.Acted(_, error)]:
+            raise NotFoundError(os.strerror(error).lower())
+        case _:
+            raise _out_of_step(question)
 
 
 def _out_of_step(question: _Question) -> LinkError:

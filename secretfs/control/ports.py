@@ -7,7 +7,7 @@ Two implementations each: over the sockets, and the ones of the tests that keep 
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from secretfs.core.names import TaskId
+from secretfs.core.names import Kind, TaskId
 from secretfs.core.plan import Tree
 
 
@@ -42,6 +42,19 @@ class Mounts(Protocol):
         """Take every mount of the tree of a task that has ended away; how many could not be. Raises:
         UnavailableError.
         """
+
+
+class Telling(Protocol):
+    """What tells a task of a change. All raise: NotFoundError, when nobody is there to be told; UnavailableError."""
+
+    async def signal(self, task: TaskId, mnt_ns: int, pidfd: int, number: int) -> None:
+        """Send a signal to a process of the task."""
+
+    async def command(self, task: TaskId, mnt_ns: int, pidfd: int, words: tuple[str, str, str]) -> int:
+        """Run a command as that process would; its exit code. ``words``: service, targets, command."""
+
+    async def touch(self, task: TaskId, kind: Kind, target: str) -> None:
+        """Have the kernel tell who watches a file of the task, or with no target its directory."""
 
 
 class Processes(Protocol):

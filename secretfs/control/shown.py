@@ -35,6 +35,10 @@ class Shown:
         """All of them, as of now."""
         return dict(self._trees)
 
+    def tree(self, task: TaskId) -> Tree | None:
+        """That of one task; None when fs has shown none yet."""
+        return self._trees.get(task)
+
     def held(self) -> Iterator[Held]:
         """Every version that a task shows, or may have open still."""
         for task, tree in self._trees.items():

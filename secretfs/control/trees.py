@@ -5,7 +5,7 @@ So two changes that overlap cannot leave an old tree behind: whichever is last h
 ended is marked here first, and nothing that reads its record a moment too late shows it again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -33,7 +33,7 @@ RETRY_SECONDS: Final = 1.0  # between two attempts to show a tree that fs did no
 
 class Trees:
     """The desired trees of all tasks. ``load`` before fs is asked for anything: what is not here gets
-    flushed there.
+    flushed there. ``changed`` is called with a task and its tree before, when fs may show another now.
     """
 
     def __init__(self, store: Store, shown: Shown | None = None) -> None:
@@ -44,6 +44,7 @@ class Trees:
         self._behind: set[TaskId] = set()  # fs did not take their last tree
         self._wanted: set[TaskId] = set()  # to be shown, now or later
         self._not_shown = trio.Event()  # one of them was given up for now
+        self.changed: Callable[[TaskId, Tree], None] = _nobody_asks
         self._turns: WeakValueDictionary[TaskId, trio.Lock] = WeakValueDictionary()
 
     def desired(self) -> Mapping[TaskId, Tree]:
@@ -152,6 +153,15 @@ class Trees:
         if found is None:
             return {}
         tree, _ = await self._computed(found.value)
+        before = self._in_fs.tree(task_id)
+        try:
+            await self._put(fs, task_id, tree)
+        finally:
+            if before is not None:
+                self.changed(task_id, before)
+        return tree
+
+    async def _put(self, fs: FileSystem, task_id: TaskId, tree: Tree) -> None:
         if self._desired.get(task_id) != tree or task_id in self._behind:
             self._desired[task_id] = tree
             self._behind.add(task_id)
@@ -162,7 +172,6 @@ class Trees:
                 raise
             self._in_fs.took(task_id, tree)
             self._behind.discard(task_id)
-        return tree
 
     async def _computed(self, task: Task) -> tuple[Tree, dict[ObjectId, Secret]]:
         grants = [*await self._service_grants(task), *task.grants]
@@ -190,6 +199,10 @@ class Trees:
             if found is not None:
                 objects[grant.object_id] = found.value
         return objects
+
+
+def _nobody_asks(_task_id: TaskId, _before: Tree) -> None:
+    """Until somebody does."""
 
 
 def _shows(tree: Tree, object_id: ObjectId) -> bool:

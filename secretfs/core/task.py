@@ -18,7 +18,8 @@ from enum import Enum
 from typing import Final
 
 from secretfs.core.grant import Grant
-from secretfs.core.names import ServiceId, TaskId
+from secretfs.core.names import Kind, ObjectId, ServiceId, TaskId
+from secretfs.core.plan import Tree
 from secretfs.errors import PreconditionError
 
 
@@ -69,6 +70,23 @@ class Leader:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A file of the tree, and which version of what it showed."""
+
+    kind: Kind
+    target: str
+    object_id: ObjectId
+    version: int
+
+
+def seen_in(tree: Tree) -> tuple[Seen, ...]:
+    """Every file of it."""
+    return tuple(
+        Seen(kind, target, entry.content.object_id, entry.content.number) for (kind, target), entry in tree.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """Something running that was attached. ``grants`` are its ad-hoc ones only, without its service's."""
 
@@ -83,4 +101,5 @@ class Task:
     until_leader: bool
     state: TaskState = TaskState.STARTING
     labels: Mapping[str, str] = field(default_factory=dict)  # of the service, when it attached
+    told: tuple[Seen, ...] | None = None  # what its program knows of; None: nobody has kept it
     mounted: bool = False  # its tree is in a mount namespace that is not its own, and is taken away at its end

@@ -8,9 +8,9 @@ supervisor → fs      Ping, Wire (+ socket, mailbox), Grown, Stop; to a standby
 fs → supervisor      Pong, Ready, Grow, Loaded
 fs → next supervisor Handover (+ socket, device, arena, listeners of API, attach and handover)
 supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Repaired,
-                     MountsDropped, Stop
+                     MountsDropped, Acted, Stop
 control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers, AskRepair,
-                     AskDropMounts
+                     AskDropMounts, AskSignal (+ pidfd), AskCommand (+ pidfd), AskTouch
 control → fs         TreeBegin, (TreeDrain) TreeEntry…, TreeEnd, Drop, SyncBegin, SyncEnd, Fill, NoFill
 fs → control         Need, Done
 ===================  =====================================================================================
@@ -282,6 +282,54 @@ class Repaired:
 
 
 @dataclass(frozen=True, slots=True)
+class AskSignal:
+    """The process whose pidfd travels with it, which must be one of ``task``, is to get the signal; ``mnt`` as in
+    AskMembers.
+    """
+
+    ask: int
+    signal: int
+    mnt: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskCommand:
+    """A command is to be run as the process whose pidfd travels with it, which must be one of ``task``, would run it.
+
+    ``words``: the service's name, the targets that changed (a line each), and the command, with a NUL between them.
+    """
+
+    ask: int
+    mnt: int
+    task: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskTouch:
+    """Whoever watches a file of the task's tree, or with no target the directory, is to be told; kind as in
+    AskTreeFd.
+    """
+
+    ask: int
+    kind: int
+    task: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """Answer to AskSignal, AskCommand and AskTouch: an errno or 0; ``code``: the command's exit code, 128 + N for a
+    signal.
+    """
+
+    ask: int
+    error: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class AskDropMounts:
     """Every mount of the tree of ``task``, which has ended, is to be taken away, in all mount namespaces."""
 
@@ -302,7 +350,7 @@ Frame: TypeAlias = (
     Ping | Pong | Ready | Wire | Stop | Stopped | Grow | Grown | Identity | AskTreeFd | TreeFd | AskNamespaces
     | Namespaces | AskMembers | Members | TreeBegin | TreeEntry | TreeEnd | Drop | SyncBegin | SyncEnd | Need | Fill
     | NoFill | Done | Loaded | Go | Handover | AskRepair | Repaired | TreeDrain
-    | AskDropMounts | MountsDropped
+    | AskSignal | AskCommand | AskTouch | Acted | AskDropMounts | MountsDropped
 )  # fmt: skip
 FrameT = TypeVar("FrameT", bound=Frame)
 
@@ -351,6 +399,10 @@ _LAYOUTS: Final[dict[type[Frame], _Layout]] = {
     AskRepair: _layout(43, "Q"),
     Repaired: _layout(44, "QII"),
     TreeDrain: _layout(70, "I"),
+    AskSignal: _layout(50, "QIQ25s"),
+    AskCommand: _layout(51, "QQ25s", tail=True),
+    AskTouch: _layout(52, "QB25s", tail=True),
+    Acted: _layout(53, "QII"),
     AskDropMounts: _layout(76, "Q25s"),
     MountsDropped: _layout(77, "QII"),
 }

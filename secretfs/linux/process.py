@@ -27,6 +27,7 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_MAX_CAPABILITIES = 64  # bits of a set
 _STATE_FIELD, _START_FIELD = 3, 22  # proc_pid_stat(5) counts from 1
 
 LIBC.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
@@ -89,8 +90,12 @@ def drop_bounding_set() -> None:
     """Empty the capability bounding set: no file of any owner can give a capability back. Needs CAP_SETPCAP
     unless it is empty.
     """
-    for capability in range(_last_capability() + 1):
-        if prctl(_PR_CAPBSET_READ, capability):
+    for capability in range(_MAX_CAPABILITIES):
+        try:
+            there = prctl(_PR_CAPBSET_READ, capability)
+        except OSError:  # EINVAL: the kernel has no more; /proc, which would say so, may not be there in a chroot
+            return
+        if there:
             prctl(_PR_CAPBSET_DROP, capability)
 
 
@@ -160,7 +165,3 @@ def _stat_field(pid: int, number: int) -> str:
 def _proc_bytes(path: str) -> bytes:
     with open(path, "rb", buffering=0) as file:
         return file.readall()
-
-
-def _last_capability() -> int:
-    return int(_proc_bytes("/proc/sys/kernel/cap_last_cap"))

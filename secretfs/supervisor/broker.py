@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -24,10 +25,12 @@ from secretfs.linux.mount import open_tree
 from secretfs.supervisor import log
 from secretfs.supervisor.child import clean_environment
 from secretfs.supervisor.members import Look, unless_gone
+from secretfs.supervisor.telling import ran, signalled
 
 _AREAS: Final = ("secrets", "configs")
 _TASK: Final = re.compile(r"[0-9a-z]{25}")
 _THREADS: Final = 8
+_COMMANDS: Final = 8  # at once, on this host; the others wait for their turn
 _SEND_SECONDS: Final = 2.0
 HELPER_SECONDS: Final = 8.0
 _KINDS: Final = ("user", "pid", "mnt")
@@ -37,8 +40,11 @@ _DONE: Final = {"repair": "repaired", "drop": "mounts dropped"}
 class Broker:
     """Answers go to the control process that asked, or nowhere."""
 
-    def __init__(self, mountpoint: str) -> None:
+    def __init__(self, mountpoint: str, touch: Callable[[str], None]) -> None:
+        """``touch`` is Holdings.touch."""
         self._mountpoint = mountpoint
+        self._touch = touch
+        self._commands = ThreadPoolExecutor(_COMMANDS, thread_name_prefix="broker-command")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="broker")
         self._repairing = threading.Lock()
         self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
@@ -57,6 +63,19 @@ class Broker:
                 self._threads.submit(self._drop_mounts, end, frame)
             case frames.AskMembers(), []:
                 self._scans.put((end, frame))
+            case _:
+                return self._tell(end, frame, fds)
+        return True
+
+    def _tell(self, end: socket.socket, frame: Frame, fds: list[int]) -> bool:
+        """As serve, for what tells tasks of changes."""
+        match frame, fds:
+            case frames.AskTouch(), []:
+                self._threads.submit(self._touched, end, frame)
+            case frames.AskSignal(), [pidfd]:
+                self._threads.submit(self._signal, end, frame, pidfd)
+            case frames.AskCommand(), [pidfd]:
+                self._commands.submit(self._command, end, frame, pidfd)
             case _:
                 return False
         return True
@@ -102,6 +121,34 @@ class Broker:
             gone, left = _helped("drop", self._mountpoint, ask.task)
         _reply(end, frames.MountsDropped(ask.ask, gone, left))
 
+    def _touched(self, end: socket.socket, ask: frames.AskTouch) -> None:
+        error = errno.EINVAL
+        if _TASK.fullmatch(ask.task) and ask.kind < len(_AREAS):
+            place = f"{ask.task}/{_AREAS[ask.kind]}" + (f"/{ask.target}" if ask.target else "")
+            error = _error_of(lambda: self._touch(place))
+        _reply(end, frames.Acted(ask.ask, error, 0))
+
+    def _signal(self, end: socket.socket, ask: frames.AskSignal, pidfd: int) -> None:
+        """Control may name any process: only those of a task get a signal, and only one that is known."""
+        try:
+            error = _error_of(lambda: signalled(pidfd, ask.signal, ask.task, ask.mnt))
+        finally:
+            os.close(pidfd)
+        _reply(end, frames.Acted(ask.ask, error, 0))
+
+    def _command(self, end: socket.socket, ask: frames.AskCommand, pidfd: int) -> None:
+        code = 0
+
+        def act() -> None:
+            nonlocal code
+            code = ran(pidfd, ask.words, ask.task, ask.mnt)
+
+        try:
+            error = _error_of(act)
+        finally:
+            os.close(pidfd)
+        _reply(end, frames.Acted(ask.ask, error, code))
+
     def _scan_for_ever(self) -> None:
         """One look at /proc answers all who asked before it began."""
         while True:
@@ -115,6 +162,15 @@ class Broker:
                     _send_members(end, ask, look)
             except OSError as failure:  # no answer: "nobody is there" would end a task
                 log.warning("processes cannot be looked at", error=str(failure))
+
+
+def _error_of(act: Callable[[], None]) -> int:
+    """0, or the errno of what was refused."""
+    try:
+        act()
+    except (OSError, ValueError) as refusal:  # ValueError: a zero byte in a path
+        return getattr(refusal, "errno", None) or errno.EINVAL
+    return 0
 
 
 def own_identity(home_mnt: int) -> frames.Identity:

@@ -45,7 +45,7 @@ class Supervisor:
         self._start = start
         self._ids = (setup.fs_ids(), setup.control_ids())
         self._held = claimed(start, self._ids[1])
-        self._broker = Broker(start.mountpoint)
+        self._broker = Broker(start.mountpoint, self._held.touch)
         self._mailbox: Mailbox | None = None
         self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}

@@ -49,7 +49,7 @@ class Look:
         self._untold: set[int] = set()
         self._namespaces: dict[str, set[int]] = {}
         for mnt, processes in self._processes.items():
-            tasks, told = self._trees(processes.values())
+            tasks, told = _trees(processes.values())
             for task in tasks:
                 self._namespaces.setdefault(task, set()).add(mnt)
             if not told:
@@ -64,21 +64,31 @@ class Look:
         home = _home_of(pid)
         if home is None:
             return False
-        return home.mnt in self._namespaces_of(task, recorded) or task in self._trees([home.directory])[0]
+        return home.mnt in self._namespaces_of(task, recorded) or task in _trees([home.directory])[0]
 
     def _namespaces_of(self, task: str, recorded: int) -> set[int]:
         return self._namespaces.get(task, set()) | (self._untold & {recorded})
 
-    def _trees(self, directories: Iterable[str]) -> tuple[set[str], bool]:
-        """Tasks whose tree is mounted there, and whether a process could tell that there are no more."""
-        tasks: set[str] = set()
-        for directory in directories:
-            with unless_gone():
-                table = _mount_table(directory)
-                tasks.update(task.decode() for task in _TREE.findall(table))
-                if _ROOT.search(table):
-                    return tasks, True
-        return tasks, False
+
+def belongs(pid: int, task: str, recorded: int) -> bool:
+    """Whether this process is one of the task's. Raises OSError when that cannot be told."""
+    home = _home_of(pid)
+    if home is None or home.mnt == ns_inode("self", "mnt"):
+        return False
+    tasks, told = _trees([home.directory])
+    return task in tasks or (not told and home.mnt == recorded)
+
+
+def _trees(directories: Iterable[str]) -> tuple[set[str], bool]:
+    """Tasks whose tree is mounted there, and whether a process could tell that there are no more."""
+    tasks: set[str] = set()
+    for directory in directories:
+        with unless_gone():
+            table = _mount_table(directory)
+            tasks.update(task.decode() for task in _TREE.findall(table))
+            if _ROOT.search(table):
+                return tasks, True
+    return tasks, False
 
 
 def _by_namespace() -> dict[int, dict[int, str]]:

@@ -62,6 +62,10 @@ def test_a_cut_packet_is_refused(frame, cut):
         packet = packet[: struct.calcsize("<BBIIIQI25s")]
     if isinstance(frame, frames.Handover):
         packet = packet[: struct.calcsize("<BQQ")]
+    if isinstance(frame, frames.AskCommand):
+        packet = packet[: struct.calcsize("<BQQ25s")]
+    if isinstance(frame, frames.AskTouch):
+        packet = packet[: struct.calcsize("<BQB25s")]
     with pytest.raises(LinkError):
         frames.decode(packet[: max(0, len(packet) - cut)])
 

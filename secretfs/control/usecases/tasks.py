@@ -29,7 +29,7 @@ from secretfs.core.grant import Grant, GrantRequest, check_attachable, check_con
 from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceId, TaskId
 from secretfs.core.plan import Entry, Tree
 from secretfs.core.service import Service
-from secretfs.core.task import Leader, Task, TaskEvent, TaskState, next_state
+from secretfs.core.task import Leader, Task, TaskEvent, TaskState, next_state, seen_in
 from secretfs.core.versions import Held
 from secretfs.errors import CorruptRecordError, InvalidGrantError, NotFoundError, SecretfsError
 from secretfs.store.base import Del, Guard, Put
@@ -122,7 +122,8 @@ class Tasks:
             task = found.value
             assert task.leader is not None
             state = next_state(task.state, TaskEvent.STARTED)
-            new = replace(task, state=state, leader=replace(task.leader, mnt_ns=mnt_ns))
+            told = seen_in(self._trees.shown().get(task_id, {}))
+            new = replace(task, state=state, leader=replace(task.leader, mnt_ns=mnt_ns), told=told)
             key = TASKS.key(task_id)
             return Change((Guard(key, found.rev),), (Put(key, encode(new)),), _act("start", new), None)
 

@@ -14,6 +14,7 @@ from secretfs.control.api.docker.json import Json, canonical, list_of, mismatch,
 from secretfs.control.usecases.services import Beside
 from secretfs.core.grant import MAX_ID, Grant
 from secretfs.core.names import Kind
+from secretfs.core.onchange import parse_on_change
 from secretfs.core.service import Extras
 from secretfs.errors import BadRequestError, InvalidArgumentError, InvalidGrantError
 
@@ -32,7 +33,9 @@ def taken_from(spec: dict[str, object]) -> Beside | None:
     uids, gids = _ids(fields, "AllowUIDs"), _ids(fields, "AllowGIDs")
     if 0 in uids:
         raise InvalidArgumentError("uid 0 cannot be allowed: root of this host needs no leave, and no other gets it")
-    return Beside(Extras(uids, gids, text_of(fields, "OnChange", _WHERE)), _pins(fields))
+    on_change = text_of(fields, "OnChange", _WHERE)
+    parse_on_change(on_change)
+    return Beside(Extras(uids, gids, on_change), _pins(fields))
 
 
 def shown(extras: Extras, grants: Iterable[Grant]) -> dict[str, object]:
