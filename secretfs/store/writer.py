@@ -96,7 +96,7 @@ class Writer:
         return _pages_bytes(ops) <= free and self._has_reserve(ops)
 
     def _is_large(self, ops: Sequence[Op]) -> bool:
-        if any(isinstance(op, Del) for op in ops) or rows.put_bytes(ops) >= _LARGE_BYTES:
+        if any(isinstance(op, Del) or op.erase for op in ops) or rows.put_bytes(ops) >= _LARGE_BYTES:
             return True
         with suppress(OSError):
             return Path(f"{self._path}-wal").stat().st_size > LOG_BYTES

@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 - a test has no other task to hold up
 
 import os
+import random
 import sqlite3
 import stat
 import threading
@@ -124,6 +125,21 @@ async def test_deleted_bytes_are_in_no_file(path: Path) -> None:
         await store.commit([], [Del("value")])
         assert not any(needle in file.read_bytes() for file in path.parent.iterdir())
         assert await store.get("keep") == Item("keep", b"k", 1)
+
+
+async def test_erased_bytes_are_in_no_file_whatever_moved_the_record_about(path: Path) -> None:
+    dice = random.Random(7)
+    before = b""
+    async with opened(path) as store:
+        for _ in range(60):
+            neighbours = {f"n/{dice.randrange(100):03d}": os.urandom(dice.randrange(900)) for _ in range(6)}
+            await store.commit([], [Put(key, value) for key, value in neighbours.items()])
+            needle = os.urandom(dice.choice([32, 64, 108, 300]))
+            await store.commit([], [Put("n/050x", needle, erase=True)])
+            files = b"".join(file.read_bytes() for file in path.parent.iterdir())
+            assert needle in files
+            assert not any(before[at : at + 16] in files for at in range(0, len(before) - 15, 8))
+            before = needle
 
 
 async def test_another_process_that_keeps_the_lock_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
