@@ -64,6 +64,14 @@ class PermissionDeniedError(SecretfsError):
     """The peer may not do this. Docker: 403."""
 
 
+class ConflictError(SecretfsError):
+    """What is asked for does not fit the state that things are in. Docker: 409, no prefix."""
+
+
+class WrongUnlockKeyError(SecretfsError):
+    """The unlock key is not the one of this store. Docker: 401."""
+
+
 class UsageError(SecretfsError):
     """The command line is wrong: exit code 2."""
 
@@ -73,6 +81,16 @@ class UsageError(SecretfsError):
 
 class UnavailableError(SecretfsError):
     """A part of secretfs does not answer right now; the caller may try again. Docker: 503."""
+
+
+class LockedError(UnavailableError):
+    """The store is locked: nothing new is shown or changed until somebody gives the unlock key. Docker's text."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Swarm is encrypted and needs to be unlocked before it can be used. "
+            'Please use "docker swarm unlock" to unlock it.'
+        )
 
 
 class ArenaFullError(UnavailableError):
@@ -93,6 +111,10 @@ class StoreVersionError(StoreError):
 
 class CorruptRecordError(StoreError):
     """A record's bytes are not what was written; the text names the record, nothing is served from it."""
+
+
+class WithheldError(SecretfsError):
+    """fs: control has a value, but may not open it now. What else the tree shows is not concerned."""
 
 
 class UnsealError(SecretfsError):

@@ -18,6 +18,7 @@ from secretfs.errors import (
     AlreadyExistsError,
     BadRequestError,
     LinkError,
+    LockedError,
     NotFoundError,
     OutOfSequenceError,
     PermissionDeniedError,
@@ -25,6 +26,7 @@ from secretfs.errors import (
     UnavailableError,
     UnimplementedError,
     UsageError,
+    WrongUnlockKeyError,
 )
 
 DEFAULT_HOST = "unix:///run/secretfs/api.sock"
@@ -36,6 +38,7 @@ _GRPC_PREFIX = re.compile(r"rpc error: code = \w+ desc = ")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _REFUSALS: dict[int, type[SecretfsError]] = {
     400: BadRequestError,
+    401: WrongUnlockKeyError,
     403: PermissionDeniedError,
     404: NotFoundError,
     409: AlreadyExistsError,
@@ -187,4 +190,8 @@ def _refusal(status: int, value: object) -> SecretfsError:
     text = _GRPC_PREFIX.sub("", message, count=1) if message.startswith("rpc error: ") else message
     if text == "update out of sequence":
         return OutOfSequenceError(text)
+    if text == str(LockedError()):
+        locked = LockedError()
+        locked.add_note("secretfs swarm unlock")
+        return locked
     return _REFUSALS.get(status, SecretfsError)(text)

@@ -26,6 +26,8 @@ MODULES = {
     "detach": "secretfs.cli.task",
     "audit": "secretfs.cli.audit",
     "wait": "secretfs.cli.wait",
+    "swarm": "secretfs.cli.swarm",
+    "key": "secretfs.cli.key",
     "daemon": "secretfs.cli.daemon",
     "doctor": "secretfs.cli.doctor",
 }

@@ -71,6 +71,9 @@ def print_tasks(client: Client, arguments: Namespace, *, services: set[str] | No
     tasks.sort(key=lambda task: (times.nanoseconds(answers.text(task, "Since")) or 0, answers.text(task, "ID")))
     rows = [_row(task, time.time_ns()) for task in tasks]
     show(rows, COLUMNS, form=arguments.format, quiet=arguments.quiet)
+    lacking = sum(answers.number(task, "Lacking") for task in tasks)
+    if lacking:
+        output.warning(f"{lacking} files are not shown, because the store is locked", ["secretfs swarm unlock"])
 
 
 def _row(task: object, now_ns: int) -> Row:

@@ -15,14 +15,16 @@ from secretfs.control.api import server
 from secretfs.control.api.application import api
 from secretfs.control.frontends import attach
 from secretfs.control.frontends.service_sockets import ServiceSockets
+from secretfs.control.keys import Keys
 from secretfs.control.ports import FileSystem, Mounts, Processes, Telling
 from secretfs.control.reconcile import Reconciler
 from secretfs.control.telling import Tellings
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Commits
+from secretfs.control.usecases.keys import Rotation
+from secretfs.control.usecases.swarm import Swarm
 from secretfs.control.usecases.tasks import Tasks
 from secretfs.control.values import Values
-from secretfs.crypto.keyring import Keyring
 from secretfs.store.base import Store
 
 FLUSH_SECONDS: Final = 3.0  # for all trees together when the daemon stops; it has to be gone within 5
@@ -33,7 +35,7 @@ class Parts:
     """``values.sealed`` and ``trees.desired`` are what FsLink is made with."""
 
     store: Store
-    cluster_id: str
+    keys: Keys
     values: Values
     trees: Trees
 
@@ -42,11 +44,11 @@ class Broker(Processes, Mounts, Telling, attach.Broker, Protocol):
     """What the reconciler and the attach socket need of the supervisor."""
 
 
-async def assembled(*, store: Store, keyring: Keyring, cluster_id: str) -> Parts:
+async def assembled(*, store: Store, keys: Keys) -> Parts:
     """The parts that come before fs, with all desired trees. Raises: StoreError."""
     trees = Trees(store)
     await trees.load()
-    return Parts(store, cluster_id, Values(store, keyring, cluster_id), trees)
+    return Parts(store, keys, Values(store, keys), trees)
 
 
 async def serve(
@@ -68,13 +70,26 @@ async def serve(
     is called when all answer. The listening sockets and the directory stay the caller's.
     """
     commits = Commits(parts.store)
-    tasks = Tasks(commits, parts.trees, fs_link, broker)
-    handler = api(parts.store, parts.cluster_id, commits, parts.values, tasks)
-    tellings = Tellings(commits, parts.trees, parts.values, fs_link, broker)
-    parts.trees.changed = tellings.changed
+    keys, trees = parts.keys, parts.trees
+    tasks = Tasks(commits, trees, fs_link, broker, check_unlocked=keys.check)
+    rotation = Rotation(commits, keys, parts.values)
+
+    async def unlocked() -> None:
+        rotation.resume()
+        await trees.renew(fs_link)
+
+    swarm = Swarm(commits, keys, unlocked=unlocked)
+    handler = api(commits, parts.values, tasks, swarm, rotation)
+    tellings = Tellings(commits, trees, parts.values, fs_link, broker)
+    trees.changed = tellings.changed
+    if keys.locked:
+        log.warning("locked: nothing new is shown until 'secretfs swarm unlock' has the unlock key")
+    else:
+        rotation.resume()
     async with trio.open_nursery() as nursery, trio.open_nursery() as frontends:
-        reconciler = Reconciler(parts.store, tasks, parts.trees, fs_link, broker)
-        frontends.start_soon(tellings.run)
+        for background in (swarm.run, rotation.run, tellings.run):
+            frontends.start_soon(background)
+        reconciler = Reconciler(parts.store, tasks, trees, fs_link, broker)
         await frontends.start(reconciler.run)
         frontend = attach.Frontend(tasks, broker, api_gid=api_gid)
         await frontends.start(attach.serve, attach_listener, frontend)
@@ -84,7 +99,7 @@ async def serve(
         task_status.started()
         await stop.wait()
         frontends.cancel_scope.cancel()
-    await _flush(parts.trees, fs_link)
+    await _flush(trees, fs_link)
 
 
 async def _api(

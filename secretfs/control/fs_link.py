@@ -20,7 +20,15 @@ from secretfs.core.names import Kind, ObjectId, TaskId
 from secretfs.core.plan import Entry, Tree, VersionRef
 from secretfs.core.secret import DRAIN_MS
 from secretfs.crypto.envelope import wipe
-from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnavailableError, UnsealError
+from secretfs.errors import (
+    ArenaFullError,
+    LinkError,
+    LockedError,
+    NotFoundError,
+    SecretfsError,
+    UnavailableError,
+    UnsealError,
+)
 from secretfs.link import frames
 from secretfs.link.frames import Frame, Status
 from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
@@ -32,6 +40,7 @@ _KINDS: Final = {Kind.SECRET: 0, Kind.CONFIG: 1}
 _STATUSES: Final = frozenset(map(int, Status))
 
 Act = Callable[["_Wire"], Awaitable[None]]
+Withheld = Callable[[TaskId, frozenset[VersionRef]], None]
 
 
 class _Job:
@@ -53,12 +62,15 @@ class FsLink:
         trees: Callable[[], Mapping[TaskId, Tree]],
         synced: Callable[[], None] = lambda: None,
         refused: Callable[[TaskId], None] = lambda _: None,
+        withheld: Withheld = lambda _task, _contents: None,
     ) -> None:
         """``synced`` is called when an fs has been told every tree: it may show them on a new mount; ``refused``
-        before that, for each tree that it could not take.
+        before that, for each tree that it could not take; ``withheld`` when a tree lacks these versions because the
+        store is locked.
         """
         self._refused = refused
         self._synced = synced
+        self._withheld = withheld
         self._sealed = sealed
         self._trees = trees
         self._send_job, self._jobs = trio.open_memory_channel[_Job](float("inf"))
@@ -137,7 +149,7 @@ class FsLink:
                     os.close(mailbox_fd)
                     end, mailbox_fd = self._wires.receive_nowait()
                 with contextlib.suppress(LinkError), contextlib.ExitStack() as kept:
-                    wire = kept.enter_context(_Wire(end, mailbox_fd, self._sealed))
+                    wire = kept.enter_context(_Wire(end, mailbox_fd, self._sealed, self._withheld))
                     await wire.sync(self._trees(), self._refused)
                     kept.pop_all()
                     self._synced()
@@ -149,9 +161,17 @@ class FsLink:
 class _Wire:
     """One socket and mailbox, to one fs."""
 
-    def __init__(self, end: socket.socket, mailbox_fd: int, sealed: Callable[[VersionRef], Awaitable[Sealed]]) -> None:
+    def __init__(
+        self,
+        end: socket.socket,
+        mailbox_fd: int,
+        sealed: Callable[[VersionRef], Awaitable[Sealed]],
+        withheld: Withheld,
+    ) -> None:
         self.end = end
         self._sealed = sealed
+        self._withheld = withheld
+        self._not_now: set[VersionRef] = set()  # of the tree that is being put
         self._ask = 0
         self._mailbox = memory.mapped(mailbox_fd, MAILBOX_BYTES)
         os.close(mailbox_fd)
@@ -169,13 +189,17 @@ class _Wire:
     async def put(self, task: TaskId, tree: Tree) -> None:
         """As FsLink.put_tree."""
         self._ask += 1
+        self._not_now.clear()
         await send(self.end, frames.TreeBegin(self._ask, task))
         for entry in tree.values():
             if entry.drain_ms != DRAIN_MS:
                 await send(self.end, frames.TreeDrain(entry.drain_ms))
             await send(self.end, _frame(entry))
         await send(self.end, frames.TreeEnd(self._ask))
-        _raise_for(await self._status(), task)
+        status = await self._status()
+        if status is Status.WITHHELD:
+            self._withheld(task, frozenset(self._not_now))
+        _raise_for(status, task)
 
     async def drop(self, task: TaskId) -> None:
         """As FsLink.drop_tree."""
@@ -191,6 +215,8 @@ class _Wire:
                 await self.put(task, tree)
             except LinkError:
                 raise
+            except LockedError:
+                log.warning("a tree lacks what it did not have before the store was locked", task=task)
             except SecretfsError as refusal:
                 log.error("a tree is not what it should be", task=task, error=str(refusal))
                 refused(task)
@@ -213,6 +239,10 @@ class _Wire:
     async def _fill(self, content: VersionRef) -> None:
         try:
             sealed = await self._sealed(content)
+        except LockedError:
+            self._not_now.add(content)
+            await send(self.end, frames.NoFill(frames.NOT_NOW))
+            return
         except SecretfsError as refusal:
             log.error("a value cannot be given", object=content.object_id, version=content.number, error=str(refusal))
             await send(self.end, frames.NoFill(0))
@@ -256,5 +286,7 @@ def _raise_for(status: Status, task: TaskId) -> None:
             raise UnsealError(f"task {task}: a value could not be opened: its bytes were changed, or the key is wrong")
         case Status.NO_VALUE:
             raise NotFoundError(f"task {task}: a value is missing or damaged in the store; the daemon's log names it")
+        case Status.WITHHELD:
+            raise LockedError
         case Status.MALFORMED:
             raise UnavailableError(f"task {task}: the file system refused the tree")

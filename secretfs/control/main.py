@@ -22,7 +22,7 @@ from secretfs.control.fs_link import FsLink
 from secretfs.control.records.cluster import cluster
 from secretfs.control.repairs import Repairs
 from secretfs.control.sole import sole
-from secretfs.crypto.keyring import root_key
+from secretfs.crypto.rootkey import root_key
 from secretfs.errors import (
     CorruptRecordError,
     LinkError,
@@ -98,8 +98,7 @@ async def _run(start: ControlStart, key: bytes) -> None:
     broker = Broker(seqpacket.adopt(start.supervisor_fd))
     await sole(Path(_STATE, _LOCK))
     async with opened(Path(_STATE, _DATABASE)) as store:
-        cluster_id, keyring = await cluster(store, key)
-        parts = await assembled(store=store, keyring=keyring, cluster_id=cluster_id)
+        parts = await assembled(store=store, keys=await cluster(store, key))
         async with trio.open_nursery() as nursery:
             await _serve(start, parts, broker, nursery)
             await broker.stopped()
@@ -111,7 +110,11 @@ async def _serve(start: ControlStart, parts: Parts, broker: Broker, background: 
     stop = trio.Event()
     repairs = Repairs(broker)
     fs_link = FsLink(
-        sealed=parts.values.sealed, trees=parts.trees.desired, synced=repairs.due, refused=parts.trees.refused
+        sealed=parts.values.sealed,
+        trees=parts.trees.desired,
+        synced=repairs.due,
+        refused=parts.trees.refused,
+        withheld=parts.trees.withheld,
     )
     background.start_soon(_hear, broker, fs_link, stop)
     background.start_soon(fs_link.run)

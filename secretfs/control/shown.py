@@ -80,6 +80,11 @@ class Shown:
             ),
         )
 
+    def lacks(self, task: TaskId, contents: frozenset[VersionRef]) -> None:
+        """These versions of its tree are not shown, as the store is locked."""
+        tree = self._trees.get(task, {})
+        self._trees[task] = tree_of(entry for entry in tree.values() if entry.content not in contents)
+
     def ended(self, task: TaskId) -> None:
         """The task's tree is flushed."""
         self._trees.pop(task, None)

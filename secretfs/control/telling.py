@@ -6,6 +6,7 @@ What a task has been told of is in its record: a control that is killed in betwe
 compare with, which then tells it (and, were it killed after the act, tells it again).
 """
 
+import contextlib
 import hmac
 import os
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from secretfs.core.onchange import Command, OnChange, Signal, parse_on_change
 from secretfs.core.plan import Expose, Flush, Replace, Tree, VersionRef, difference
 from secretfs.core.task import Leader, Task, TaskState, seen_in
 from secretfs.crypto.envelope import wipe
-from secretfs.errors import InvalidArgumentError, NotFoundError, SecretfsError
+from secretfs.errors import InvalidArgumentError, LockedError, NotFoundError, SecretfsError
 from secretfs.store.base import Guard, Put
 
 BURST_SECONDS: Final = 0.15  # without a change: then a burst is over
@@ -78,10 +79,13 @@ class Tellings:
             if task.told is None or tree is None or await self._on_change(task) is None:
                 continue
             told = {(seen.kind, seen.target): VersionRef(seen.object_id, seen.version) for seen in task.told}
-            if task.id not in self._told and told != _contents(tree):
-                self._told[task.id] = told
-                await self._fs.put_tree(task.id, tree)  # answered when fs shows it, whatever became of fs meanwhile
-                self.changed(task.id, tree)
+            if task.id in self._told:
+                continue
+            self._told[task.id] = told
+            if told != _contents(tree) and not self._trees.lacking(task.id):
+                with contextlib.suppress(LockedError):  # it is told when the unlock has shown it
+                    await self._fs.put_tree(task.id, tree)  # answered when fs shows it, whatever became of fs meanwhile
+                    self.changed(task.id, tree)
 
     async def _tell_of_all(self, task_id: TaskId) -> None:
         """One task at a time gets one worker: it is never told twice at once."""

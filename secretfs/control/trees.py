@@ -20,14 +20,15 @@ from secretfs.control.records.tasks import TASKS
 from secretfs.control.shown import Shown
 from secretfs.core.grant import Grant
 from secretfs.core.names import ObjectId, TaskId
-from secretfs.core.plan import Tree, desired_tree
+from secretfs.core.plan import Tree, VersionRef, desired_tree
 from secretfs.core.secret import Secret
 from secretfs.core.service import Service
 from secretfs.core.task import Task
 from secretfs.core.versions import Held
-from secretfs.errors import ArenaFullError, CorruptRecordError, NotFoundError, SecretfsError, UnsealError
+from secretfs.errors import ArenaFullError, CorruptRecordError, LockedError, NotFoundError, SecretfsError, UnsealError
 from secretfs.store.base import Store
 
+RENEW_SECONDS: Final = 2.0  # how long an unlock waits for running tasks, as an update does
 RETRY_SECONDS: Final = 1.0  # between two attempts to show a tree that fs did not take
 
 
@@ -43,6 +44,7 @@ class Trees:
         self._ended: set[TaskId] = set()
         self._behind: set[TaskId] = set()  # fs did not take their last tree
         self._wanted: set[TaskId] = set()  # to be shown, now or later
+        self._withheld: dict[TaskId, frozenset[VersionRef]] = {}  # what a tree lacks as the store was locked
         self._not_shown = trio.Event()  # one of them was given up for now
         self.changed: Callable[[TaskId, Tree], None] = _nobody_asks
         self._turns: WeakValueDictionary[TaskId, trio.Lock] = WeakValueDictionary()
@@ -78,7 +80,7 @@ class Trees:
 
     async def show(self, fs: FileSystem, task_id: TaskId) -> Tree:
         """Bring the task's tree in fs to what the store says now. Raises: UnavailableError,
-        ArenaFullError, UnsealError.
+        ArenaFullError, UnsealError, LockedError.
 
         One that is given up before it is done, or fails, is done later by ``keep_up``.
         """
@@ -87,6 +89,8 @@ class Trees:
             async with self._turn(task_id):
                 self._wanted.discard(task_id)  # what was asked for until here is in the store, and read from here
                 return await self._shown(fs, task_id)
+        except LockedError:
+            raise  # ``renew`` does it
         except BaseException:
             self._wanted.add(task_id)
             self._not_shown.set()
@@ -108,11 +112,32 @@ class Trees:
         async with self._turn(task_id):
             self._desired.pop(task_id, None)
             self._behind.discard(task_id)
+            self._withheld.pop(task_id, None)
             try:
                 await fs.drop_tree(task_id)
             except SecretfsError as exc:
                 log.warning("a tree is flushed as soon as fs is back", task=task_id, error=str(exc))
             self._in_fs.ended(task_id)
+
+    def withheld(self, task_id: TaskId, contents: frozenset[VersionRef]) -> None:
+        """The tree was not shown these versions, as the store is locked."""
+        self._withheld[task_id] = contents
+        self._in_fs.lacks(task_id, contents)
+
+    def lacking(self, task_id: TaskId) -> int:
+        """How many files of the task wait for the store to be unlocked."""
+        contents = self._withheld.get(task_id, frozenset())
+        return sum(entry.content in contents for entry in self._desired.get(task_id, {}).values())
+
+    async def renew(self, fs: FileSystem) -> None:
+        """The store was unlocked: show what was withheld. What is not shown within RENEW_SECONDS is shown later."""
+        self._behind |= self._withheld.keys()
+        self._wanted |= self._withheld.keys()
+        self._not_shown.set()
+        with trio.move_on_after(RENEW_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for task_id in list(self._withheld):
+                    nursery.start_soon(self._again, fs, task_id)
 
     def forget(self, task_id: TaskId) -> None:
         """The task's record is gone: nothing can ask for its tree any more."""
@@ -170,8 +195,13 @@ class Trees:
             except (ArenaFullError, NotFoundError, UnsealError):
                 self._in_fs.refused(task_id, tree)
                 raise
+            except LockedError:
+                self._in_fs.took(task_id, tree)
+                self._in_fs.lacks(task_id, self._withheld[task_id])
+                raise
             self._in_fs.took(task_id, tree)
             self._behind.discard(task_id)
+            self._withheld.pop(task_id, None)
 
     async def _computed(self, task: Task) -> tuple[Tree, dict[ObjectId, Secret]]:
         grants = [*await self._service_grants(task), *task.grants]

@@ -1,38 +1,17 @@
-"""The keyring, and the root key that seals it. Rule: a key-encryption key is in the clear only in here.
+"""The keyring. Rule: a key-encryption key is in the clear only in here.
 
 The keyring is a few key-encryption keys, one of them active: new data keys are wrapped by it, older ones are
-opened by the others until everything is rewrapped. It is stored as one record, sealed by the root key::
-
-    sealed keyring   "SFK1" | nonce [12] | AES-256-GCM(active id [8] | (id [8] | key [32]) ...) | tag [16]
-
-The root key is never stored by secretfs beside it: ``rootkey`` reads it from where the administrator said.
+opened by the others until everything is rewrapped. As bytes it is ``active id [8] | (id [8] | key [32]) ...``;
+``lock`` seals these.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Self
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from secretfs.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, KeyEncryptionKey
 
-from secretfs.crypto.envelope import (
-    KEY_BYTES,
-    KEY_ID_BYTES,
-    NONCE_BYTES,
-    OVERHEAD_BYTES,
-    KeyEncryptionKey,
-    associated_data,
-    fields,
-    open_into,
-    wipe,
-)
-from secretfs.crypto.rootkey import root_key
-from secretfs.errors import UnsealError
-
-__all__ = ["Keyring", "root_key"]
-
-_MAGIC: Final = b"SFK1"
 _ENTRY_BYTES: Final = KEY_ID_BYTES + KEY_BYTES
-_NOT_OPENED: Final = "the keyring could not be opened: the root key is another one, or its bytes were changed"
 
 
 class Keyring(Mapping[bytes, KeyEncryptionKey]):
@@ -53,30 +32,19 @@ class Keyring(Mapping[bytes, KeyEncryptionKey]):
         return cls([key], key.key_id)
 
     @classmethod
-    def unsealed(cls, sealed: bytes, root_key: bytes, cluster_id: str) -> Self:
-        """The keyring that was sealed. Raises: UnsealError: another root key or cluster, or changed bytes."""
-        size = len(sealed) - len(_MAGIC) - OVERHEAD_BYTES
-        if not sealed.startswith(_MAGIC) or size < KEY_ID_BYTES or (size - KEY_ID_BYTES) % _ENTRY_BYTES:
-            raise UnsealError(_NOT_OPENED)
-        plain = bytearray(size)
-        try:
-            open_into(root_key, sealed[len(_MAGIC) :], _associated(cluster_id), plain)
-            return cls(_entries(plain), bytes(plain[:KEY_ID_BYTES]))
-        except (UnsealError, ValueError):
-            raise UnsealError(_NOT_OPENED) from None
-        finally:
-            wipe(plain)
+    def from_bytes(cls, plain: bytearray | memoryview) -> Self:
+        """The keyring that ``to_bytes`` gave; wiping them is up to the caller. Raises: ValueError."""
+        entries, rest = divmod(len(plain) - KEY_ID_BYTES, _ENTRY_BYTES)
+        if rest or entries < 1:
+            raise ValueError(f"a keyring is not {len(plain)} bytes")
+        return cls(_entries(plain), bytes(plain[:KEY_ID_BYTES]))
 
-    def sealed(self, root_key: bytes, cluster_id: str) -> bytes:
-        """The record that ``unsealed`` opens; another one at each call."""
+    def to_bytes(self) -> bytearray:
+        """All of it, in the clear; the caller wipes them."""
         plain = bytearray(self._active)
         for key in self._keys.values():
             plain += key.key_id + key.key
-        try:
-            nonce = os.urandom(NONCE_BYTES)
-            return _MAGIC + nonce + AESGCM(root_key).encrypt(nonce, plain, _associated(cluster_id))
-        finally:
-            wipe(plain)
+        return plain
 
     @property
     def active(self) -> KeyEncryptionKey:
@@ -109,11 +77,7 @@ def _new_key() -> KeyEncryptionKey:
     return KeyEncryptionKey(os.urandom(KEY_ID_BYTES), os.urandom(KEY_BYTES))
 
 
-def _entries(plain: bytearray) -> Iterator[KeyEncryptionKey]:
+def _entries(plain: bytearray | memoryview) -> Iterator[KeyEncryptionKey]:
     for at in range(KEY_ID_BYTES, len(plain), _ENTRY_BYTES):
         entry = bytes(plain[at : at + _ENTRY_BYTES])
         yield KeyEncryptionKey(entry[:KEY_ID_BYTES], entry[KEY_ID_BYTES:])
-
-
-def _associated(cluster_id: str) -> bytes:
-    return associated_data("keyring", fields(cluster_id.encode()))

@@ -15,7 +15,7 @@ from secretfs.core.names import Kind, ObjectId
 from secretfs.core.plan import Entry, Tree, VersionRef, tree_of
 from secretfs.core.secret import DRAIN_MS
 from secretfs.crypto.envelope import OVERHEAD_BYTES, unseal_into
-from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnsealError
+from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnsealError, WithheldError
 from secretfs.fs import log
 from secretfs.fs.trees import Trees
 from secretfs.link import frames
@@ -107,6 +107,8 @@ class ControlLink:
         """Ask control for a version, and open it into the arena."""
         self._send(frames.Need(0, entry.content.number, entry.content.object_id))
         frame = await self._due()
+        if frame == frames.NoFill(frames.NOT_NOW):
+            raise WithheldError(f"{entry.content.object_id} version {entry.content.number} is locked")
         if isinstance(frame, frames.NoFill):
             raise NotFoundError(f"control has no value for {entry.content.object_id} version {entry.content.number}")
         fill = frames.expect(frame, frames.Fill)
@@ -214,6 +216,8 @@ def _status(refusal: SecretfsError) -> Status:
             return Status.ARENA_FULL
         case UnsealError():
             return Status.UNSEAL_FAILED
+        case WithheldError():
+            return Status.WITHHELD
         case NotFoundError():
             return Status.NO_VALUE
         case _:

@@ -11,7 +11,7 @@ import trio
 
 from secretfs.core.names import Kind, ObjectId
 from secretfs.core.plan import Entry, Expose, Flush, Replace, Tree, VersionRef, difference, tree_of
-from secretfs.errors import ArenaFullError, SecretfsError
+from secretfs.errors import ArenaFullError, SecretfsError, WithheldError
 from secretfs.fs import flush, log
 from secretfs.fs.arena import Arena
 from secretfs.fs.change import AREAS, Change, now_ns
@@ -49,17 +49,21 @@ class Trees:
         """Make the task's tree this one; returns when it is, to every process that looks.
 
         What goes is gone even when what should come cannot: then it raises ArenaFullError, or what ``fill`` raised.
+        Only WithheldError leaves the rest of what comes as it should be.
         """
         async with self._changing:
             effects = difference(self._current(task), desired)
             await self._withdraw(task, [effect.entry for effect in effects if isinstance(effect, Flush)])
             coming = [effect for effect in effects if not isinstance(effect, Flush)]
             try:
-                notices = await self._filled_and_shown(task, coming, fill)
+                notices, withheld = await self._filled_and_shown(task, coming, fill)
             except SecretfsError:
                 await self._withdraw(task, [old for effect in coming if (old := _revoked(effect))])
                 raise
+            await self._withdraw(task, [old for effect in withheld if (old := _revoked(effect))])
         await self._tell(notices)
+        if withheld:
+            raise WithheldError(f"task {task}: {len(withheld)} files have to wait")
 
     async def drop(self, task: str) -> None:
         """Flush the task's files and directories; returns when they are wiped."""
@@ -145,20 +149,36 @@ class Trees:
 
     # -- what comes --------------------------------------------------------------------------------------------------
 
-    async def _filled_and_shown(self, task: str, effects: Sequence[Expose | Replace], fill: Fill) -> tuple[Notice, ...]:
-        """A drain may end while a value is waited for: its slot is kept if this change shows it again."""
+    async def _filled_and_shown(
+        self, task: str, effects: Sequence[Expose | Replace], fill: Fill
+    ) -> tuple[tuple[Notice, ...], Sequence[Expose | Replace]]:
+        """The notices that are due, and the effects whose values are withheld.
+
+        A drain may end while a value is waited for: its slot is kept if this change shows it again.
+        """
         try:
-            return self._show(task, effects, await self._filled(effects, fill))
+            slots = await self._filled(effects, fill)
+            shown = [effect for effect in effects if _coming(effect).content in slots]
+            withheld = [effect for effect in effects if _coming(effect).content not in slots]
+            return self._show(task, shown, slots), withheld
         finally:
             self._coming.clear()
 
     async def _filled(self, effects: Iterable[Expose | Replace], fill: Fill) -> dict[VersionRef, Slot]:
-        """A slot for each version that is to come: one that is there, or a new one, filled but not committed."""
+        """A slot for each version that is to come: one that is there, or a new one, filled but not committed.
+
+        None for those that are withheld.
+        """
         slots: dict[VersionRef, Slot] = {}
+        withheld: set[VersionRef] = set()
         try:
             for entry in map(_coming, effects):
-                if entry.content not in slots:
+                if entry.content in slots or entry.content in withheld:
+                    continue
+                try:
                     slots[entry.content] = self._held(entry) or await self._new_slot(entry, fill)
+                except WithheldError:
+                    withheld.add(entry.content)
         except BaseException:
             self._abandon(slots.values())
             raise

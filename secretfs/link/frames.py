@@ -29,6 +29,9 @@ MAX_FDS: Final = 200  # below SCM_MAX_FD, 253 (linux/net/scm.h)
 ID_BYTES: Final = 25
 
 
+NOT_NOW: Final = 1  # of NoFill; an older fs takes it for 0, that there is none
+
+
 class Status(IntEnum):
     """How fs answers a change of a tree."""
 
@@ -37,6 +40,7 @@ class Status(IntEnum):
     UNSEAL_FAILED = 2
     NO_VALUE = 3
     MALFORMED = 4
+    WITHHELD = 85  # done, but for the versions that control answered with NoFill(NOT_NOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,10 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class NoFill:
-    """control cannot give the version that was needed."""
+    """control cannot give the version that was needed; ``ask`` says whether it may later.
+
+    NOT_NOW: the store is locked. What is shown of that object stays, and the rest of the tree is as it should be.
+    """
 
     ask: int
 

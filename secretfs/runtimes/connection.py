@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Mapping
 
-from secretfs.errors import AttachError
+from secretfs.errors import AttachError, LockedError
 from secretfs.linux import seqpacket
 
 ANSWER_SECONDS = 30  # in a crowd we wait for our turn; a daemon that lives answers within a second
@@ -144,8 +144,13 @@ def _decoded(packet: bytes, flags: int) -> dict[str, object]:
     if not isinstance(message, dict) or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         raise AttachError(_NONSENSE)
     if "Error" in message:
-        raise AttachError(str(message["Error"]))
+        raise _refusal(str(message["Error"]))
     return message
+
+
+def _refusal(text: str) -> AttachError:
+    refusal = AttachError(text)
+    return _with_hint(refusal, "secretfs swarm unlock") if text == str(LockedError()) else refusal
 
 
 def _unreachable(path: str, exc: OSError) -> AttachError:

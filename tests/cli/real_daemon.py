@@ -13,19 +13,20 @@ import trio
 from secretfs.control.api import server
 from secretfs.control.api.application import api
 from secretfs.control.audit import Caller
+from secretfs.control.records.cluster import cluster
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Commits
+from secretfs.control.usecases.keys import Rotation
+from secretfs.control.usecases.swarm import Swarm
 from secretfs.control.usecases.tasks import AttachRequest, Tasks
 from secretfs.control.values import Values
 from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind, TaskId
 from secretfs.core.plan import Tree
 from secretfs.core.task import Leader
-from secretfs.crypto.keyring import Keyring
 from secretfs.linux import process
 from secretfs.store.sqlite import opened
 
-CLUSTER = "a cluster of the tests"
 PATIENCE_SECONDS = 20
 
 
@@ -80,13 +81,19 @@ class RealDaemon:
             commits, trees = Commits(store), Trees(store)
             self._tasks = Tasks(commits, trees, NoFs(), NoMounts())
             self._token = trio.lowlevel.current_trio_token()
-            handler = api(store, CLUSTER, commits, Values(store, Keyring.fresh(), CLUSTER), self._tasks)
+            keys = await cluster(store, bytes(32))
+            values = Values(store, keys)
+            swarm, rotation = Swarm(commits, keys, unlocked=trio.lowlevel.checkpoint), Rotation(commits, keys, values)
+            nursery.start_soon(swarm.run)
+            nursery.start_soon(rotation.run)
+            handler = api(commits, values, self._tasks, swarm, rotation)
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(self.host.removeprefix("unix://"))
                 listener.listen()
                 await nursery.start(partial(server.serve, listener, handler, stop=self._stop))
                 self._ready.set()
                 await self._stop.wait()
+                nursery.cancel_scope.cancel()
 
     def await_ready(self) -> None:
         """Return when it answers."""

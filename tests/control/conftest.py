@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from control_harness import CLUSTER, Client, Control, control_of
+from control_harness import Client, Control, control_of
 
 from secretfs.control.api import server
-from secretfs.control.api.application import api
 from secretfs.control.api.server import Limits
 from secretfs.crypto.keyring import Keyring
 from secretfs.store.sqlite import opened
@@ -46,4 +45,4 @@ async def serving(tmp_path: Path, nursery: trio.Nursery) -> Callable[..., Awaita
 
 @pytest.fixture
 async def client(control: Control, serving: Callable[..., Awaitable[Client]]) -> Client:
-    return await serving(api(control.store, CLUSTER, control.commits, control.values, control.tasks))
+    return await serving(control.handler())

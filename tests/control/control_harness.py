@@ -11,13 +11,18 @@ import msgspec
 import trio
 from fakes import FakeBroker, FakeFs
 
+from secretfs.control.api.application import api
+from secretfs.control.api.server import Handler
 from secretfs.control.audit import Caller
+from secretfs.control.keys import Keys
 from secretfs.control.shown import Shown
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Commits
 from secretfs.control.usecases.grants import Reference
+from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.secrets import Draft, Secrets
 from secretfs.control.usecases.services import ServiceDraft, Services
+from secretfs.control.usecases.swarm import Swarm
 from secretfs.control.usecases.tasks import Attached, AttachRequest, Tasks
 from secretfs.control.usecases.versions import Versions
 from secretfs.control.values import Values
@@ -25,6 +30,7 @@ from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind, ObjectId
 from secretfs.core.task import Leader
 from secretfs.crypto.keyring import Keyring
+from secretfs.crypto.lock import OpenKeyring
 from secretfs.linux import process
 from secretfs.store.base import Store
 
@@ -39,7 +45,7 @@ class Control:
     """The parts, and short words for what most tests do."""
 
     store: Store
-    keyring: Keyring
+    keys: Keys
     values: Values
     trees: Trees
     fs: FakeFs
@@ -75,7 +81,16 @@ class Control:
 
     def again(self) -> "Control":
         """Control as it is after a restart: nothing but the store is left, and fs serves on."""
-        return control_of(self.store, self.keyring, self.fs)
+        return control_of(self.store, self.keys.keyring, self.fs)
+
+    def handler(self) -> Handler:
+        """The API over these parts."""
+
+        async def unlocked() -> None:
+            await self.trees.renew(self.fs)
+
+        swarm = Swarm(self.commits, self.keys, unlocked=unlocked)
+        return api(self.commits, self.values, self.tasks, swarm, Rotation(self.commits, self.keys, self.values))
 
 
 def leader(pid: int | None = None) -> Leader:
@@ -86,14 +101,15 @@ def leader(pid: int | None = None) -> Leader:
 def control_of(
     store: Store, keyring: Keyring, fs: FakeFs | None = None, *, clock_ns: Callable[[], int] = time.time_ns
 ) -> Control:
-    values = Values(store, keyring, CLUSTER)
+    keys = Keys(bytes(32), CLUSTER, OpenKeyring(keyring))
+    values = Values(store, keys)
     fs = fs or FakeFs(values.sealed)
     commits, trees = Commits(store, clock_ns=clock_ns), Trees(store, Shown(clock_ns))
     broker = FakeBroker()
-    tasks = Tasks(commits, trees, fs, broker)
+    tasks = Tasks(commits, trees, fs, broker, check_unlocked=keys.check)
     return Control(
         store,
-        keyring,
+        keys,
         values,
         trees,
         fs,

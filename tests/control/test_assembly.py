@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from control_harness import CLUSTER, Client, Control
+from control_harness import Client, Control
 from fakes import FakeBroker, FakeFs
 
 from secretfs.control import assembly, log
@@ -37,7 +37,7 @@ async def serving_all(tmp_path, nursery):
     api, attach = tmp_path / "api.sock", tmp_path / "attach.sock"
 
     async def start(control: Control) -> Running:
-        parts = await assembled(store=control.store, keyring=control.keyring, cluster_id=CLUSTER)
+        parts = await assembled(store=control.store, keys=control.keys)
         running = Running(Client(api), control.fs, trio.Event(), trio.Event(), attach)
 
         async def run(task_status) -> None:

@@ -8,10 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from control_harness import CLUSTER, Client, control_of
+from control_harness import Client, control_of
 
 from secretfs.control import audit
-from secretfs.control.api.application import api
 from secretfs.core.names import Kind
 from secretfs.core.plan import VersionRef
 from secretfs.crypto.keyring import Keyring
@@ -131,7 +130,7 @@ def small_disk(tmp_path):
 async def test_on_a_full_disk_a_create_says_so_and_all_that_was_acknowledged_is_served(small_disk, serving):
     async with opened(small_disk / "store.db") as store:
         control = control_of(store, Keyring.fresh())
-        client: Client = await serving(api(store, CLUSTER, control.commits, control.values, control.tasks))
+        client: Client = await serving(control.handler())
         acknowledged = []
         for number in range(20):
             body = {"Name": f"s{number}", "Data": base64.b64encode(bytes([number]) * 400_000).decode()}

@@ -32,7 +32,7 @@ async def main(directory):
             listener.bind(str(directory / "api.sock"))
             listener.listen()
             print("ready", flush=True)
-            handler = api(store, CLUSTER, control.commits, control.values, control.tasks)
+            handler = control.handler()
             await server.serve(listener, handler, stop=trio.Event())
 
 trio.run(main, Path(sys.argv[1]))

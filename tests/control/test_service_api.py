@@ -317,6 +317,7 @@ async def test_the_native_api_lists_all_tasks_with_what_they_show(client, contro
     attached = await control.attach("web", "key")
     [task] = (await client("GET", "/secretfs/v1/tasks")).json
     assert task == {
+        "Lacking": 0,
         "ID": attached.task.id,
         "Service": "web",
         "ServiceID": service_id,

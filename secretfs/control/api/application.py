@@ -3,50 +3,75 @@ has Docker's headers.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from secretfs.control.api.docker.api import HEADERS, versionless
 from secretfs.control.api.docker.secrets import SecretRoutes
 from secretfs.control.api.docker.services import ServiceRoutes
+from secretfs.control.api.docker.swarm import SwarmRoutes
 from secretfs.control.api.docker.system import SystemRoutes, node_id_of
 from secretfs.control.api.docker.tasks import TaskRoutes
 from secretfs.control.api.errors import response_for
 from secretfs.control.api.http import Request, Response
-from secretfs.control.api.native import NativeRoutes
+from secretfs.control.api.native import BASE, KeyRoutes, NativeRoutes
 from secretfs.control.api.router import Routes, answered
 from secretfs.control.api.server import Handler
 from secretfs.control.api.versions import VersionRoutes
 from secretfs.control.usecases.commits import Commits
+from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.secrets import Secrets
 from secretfs.control.usecases.services import Services
+from secretfs.control.usecases.swarm import Swarm
 from secretfs.control.usecases.tasks import Tasks
 from secretfs.control.usecases.versions import Versions
 from secretfs.control.values import Values
 from secretfs.core.names import Kind
-from secretfs.errors import SecretfsError
-from secretfs.store.base import Store
+from secretfs.errors import LockedError, SecretfsError
+
+# What needs no key, and tells or takes away only. Everything else is refused while the store is locked.
+_WHILE_LOCKED: Final = {
+    ("HEAD", "/_ping"),
+    ("GET", "/_ping"),
+    ("GET", "/version"),
+    ("GET", "/info"),
+    ("POST", "/swarm/init"),  # refused in other words
+    ("POST", "/swarm/join"),
+    ("POST", "/swarm/unlock"),
+    ("GET", f"{BASE}/tasks"),
+    ("DELETE", f"{BASE}/tasks/{{}}"),
+    ("GET", f"{BASE}/audit"),
+}
 
 
-def api(store: Store, cluster_id: str, commits: Commits, values: Values, tasks: Tasks) -> Handler:
+def api(commits: Commits, values: Values, tasks: Tasks, swarm: Swarm, rotation: Rotation) -> Handler:
     """The Docker Engine API and the native one."""
+    keys = swarm.keys
     secrets = Secrets(commits, values)
     services = Services(commits, tasks)
     versions = Versions(commits, values, tasks)
     routes: Routes = {
-        **SystemRoutes(cluster_id).routes(),
+        **SystemRoutes(keys).routes(),
+        **SwarmRoutes(swarm).routes(),
+        **KeyRoutes(rotation).routes(),
         **SecretRoutes(Kind.SECRET, secrets).routes(),
         **SecretRoutes(Kind.CONFIG, secrets).routes(),
         **ServiceRoutes(services, tasks).routes(),
-        **TaskRoutes(tasks, services, node_id_of(cluster_id)).routes(),
-        **NativeRoutes(store, tasks).routes(),
+        **TaskRoutes(tasks, services, node_id_of(keys.cluster_id)).routes(),
+        **NativeRoutes(commits.store, tasks).routes(),
         **VersionRoutes(Kind.SECRET, versions).routes(),
         **VersionRoutes(Kind.CONFIG, versions).routes(),
     }
+    locked = {place: route if place in _WHILE_LOCKED else _refused for place, route in routes.items()}
 
     async def handler(request: Request) -> Response:
         try:
-            response = await answered(routes, request, versionless(request.path))
+            response = await answered(locked if keys.locked else routes, request, versionless(request.path))
         except SecretfsError as error:
             response = response_for(error)
         return replace(response, headers=(*HEADERS, *response.headers))
 
     return handler
+
+
+async def _refused(_: Request, __: str) -> Response:
+    raise LockedError

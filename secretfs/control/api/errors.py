@@ -12,6 +12,7 @@ from secretfs.control.api.http import Response, message
 from secretfs.errors import (
     AlreadyExistsError,
     BadRequestError,
+    ConflictError,
     InvalidArgumentError,
     NotFoundError,
     OutOfSequenceError,
@@ -22,6 +23,7 @@ from secretfs.errors import (
     StoreFullError,
     UnavailableError,
     UnimplementedError,
+    WrongUnlockKeyError,
 )
 
 # error, status, gRPC code; the first that fits counts (docker-secrets-behaviour.md, section 5)
@@ -31,6 +33,8 @@ _TABLE: Final[tuple[tuple[type[SecretfsError], HTTPStatus, str], ...]] = (
     (BadRequestError, HTTPStatus.BAD_REQUEST, ""),
     (NotFoundError, HTTPStatus.NOT_FOUND, ""),
     (AlreadyExistsError, HTTPStatus.CONFLICT, "AlreadyExists"),
+    (ConflictError, HTTPStatus.CONFLICT, ""),
+    (WrongUnlockKeyError, HTTPStatus.UNAUTHORIZED, ""),
     (OutOfSequenceError, HTTPStatus.INTERNAL_SERVER_ERROR, "Unknown"),
     (PluginNotFoundError, HTTPStatus.INTERNAL_SERVER_ERROR, "Unknown"),
     (UnimplementedError, HTTPStatus.NOT_IMPLEMENTED, "Unimplemented"),

@@ -5,7 +5,7 @@ copies it.
 """
 
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -42,6 +42,7 @@ class Response:
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
+    sent: Callable[[], None] = lambda: None  # called when the client's socket has all of it
 
 
 def json_response(value: Any, status: int = HTTPStatus.OK) -> Response:  # noqa: ANN401 what msgspec can encode

@@ -12,6 +12,7 @@ from secretfs.control.api.router import Routes
 from secretfs.control.api.times import rfc3339
 from secretfs.control.audit import AuditRecord
 from secretfs.control.presence import Presence
+from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.tasks import Shown, Tasks
 from secretfs.core.grant import Grant
 from secretfs.core.plan import Entry
@@ -19,6 +20,40 @@ from secretfs.errors import BadRequestError, NotFoundError
 from secretfs.store.base import Store
 
 BASE = "/secretfs/v1"
+
+
+class KeyRoutes:
+    """The routes of key-encryption keys."""
+
+    def __init__(self, rotation: Rotation) -> None:
+        self._rotation = rotation
+
+    def routes(self) -> Routes:
+        """Where they are."""
+        return {
+            ("GET", f"{BASE}/keys"): self._list,
+            ("POST", f"{BASE}/keys/rotation"): self._begin,
+            ("GET", f"{BASE}/keys/rotation"): self._progress,
+        }
+
+    async def _list(self, _: Request, __: str) -> Response:
+        found = await self._rotation.listed()
+        active = list(found)[-1]
+        return json_response([{"ID": key, "Active": key == active, "Values": count} for key, count in found.items()])
+
+    async def _begin(self, request: Request, _: str) -> Response:
+        return json_response({"ID": await self._rotation.begin(request.peer)}, HTTPStatus.ACCEPTED)
+
+    async def _progress(self, _: Request, __: str) -> Response:
+        progress = self._rotation.progress
+        return json_response(
+            {
+                "Running": progress.running,
+                "Done": progress.done,
+                "Total": progress.total,
+                "Failure": progress.failure,
+            }
+        )
 
 
 class NativeRoutes:
@@ -71,6 +106,7 @@ def _task(shown: Shown) -> dict[str, object]:
         "State": task.state.value,
         "TargetDir": task.target_dir,
         "Grants": [_grant(grant, entry) for grant, entry in shown.files],
+        "Lacking": shown.lacking,
     }
 
 

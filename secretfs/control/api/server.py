@@ -177,6 +177,7 @@ class _Connection:
             wipe(body)
         close = chunked or self._server.stopping
         await self._send(http, response, close=close, head=head.method == b"HEAD")
+        response.sent()
         return http.our_state is h11.DONE
 
     async def _head(self, http: h11.Connection) -> h11.Request:

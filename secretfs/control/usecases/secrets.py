@@ -68,13 +68,13 @@ class Secrets:
         version = Version(1, now, len(value))
         object_id = ObjectId(self._commits.new_id())
         secret = Secret(draft.kind, object_id, name, dict(draft.labels), now, now, (version,))
-        puts = self._values.puts(draft.kind, VersionRef(object_id, version.number), value)
 
         async def decide() -> Change[ObjectId]:
             noun = OBJECTS[draft.kind]
             if await self._store.get(noun.name_key(name)) is not None:
                 raise AlreadyExistsError(f"{noun.word} {name} already exists")
             guards = (Guard(noun.name_key(name), 0), Guard(noun.key(object_id), 0))
+            puts = self._values.puts(draft.kind, VersionRef(object_id, version.number), value)
             ops = (Put(noun.name_key(name), encode(object_id)), Put(noun.key(object_id), encode(secret)), *puts)
             return Change(guards, ops, _act("create", secret), object_id)
 

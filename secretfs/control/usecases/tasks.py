@@ -5,7 +5,7 @@ Whatever ends in between, the next start of control finds a record and finishes 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from weakref import WeakValueDictionary
@@ -64,12 +64,23 @@ class Shown:
 
     task: Task
     files: tuple[tuple[Grant, Entry], ...]
+    lacking: int = 0  # files that wait for the store to be unlocked
 
 
 class Tasks:
     """The use cases of tasks."""
 
-    def __init__(self, commits: Commits, trees: Trees, fs: FileSystem, mounts: Mounts) -> None:
+    def __init__(
+        self,
+        commits: Commits,
+        trees: Trees,
+        fs: FileSystem,
+        mounts: Mounts,
+        *,
+        check_unlocked: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``check_unlocked`` raises LockedError while nothing new may be shown."""
+        self._check_unlocked = check_unlocked
         self._commits = commits
         self._store = commits.store
         self._trees = trees
@@ -84,8 +95,9 @@ class Tasks:
         raises. Without rights, the caller's uid alone says what it may.
 
         Raises: PermissionDeniedError, InvalidGrantError, NotFoundError, AmbiguousError, CorruptRecordError,
-        ArenaFullError, UnsealError, UnavailableError.
+        ArenaFullError, UnsealError, LockedError, UnavailableError.
         """
+        self._check_unlocked()
         task_id = TaskId(self._commits.new_id())
         rights = rights or rights_of(caller)
         check_adhoc(caller, rights, request.grants)
@@ -207,8 +219,8 @@ class Tasks:
         services = {found.value.id: found.value for found in await every(self._store, SERVICES)}
         trees = self._trees.shown()
         return [
-            Shown(found.value, _files(found.value, services, trees.get(found.value.id, {})))
-            for found in await self.listed()
+            Shown(task, _files(task, services, trees.get(task.id, {})), self._trees.lacking(task.id))
+            for task in [found.value for found in await self.listed()]
         ]
 
     async def refresh(self, task_id: TaskId) -> None:

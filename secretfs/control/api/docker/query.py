@@ -1,11 +1,17 @@
 """What Docker's clients put behind the ``?``: filters in two shapes, and the version of an update."""
 
+from typing import Final
+
 import msgspec
 
 from secretfs.control.api.http import Request
 from secretfs.control.usecases.filters import Filters
 from secretfs.errors import BadRequestError
 
+_BOOLEANS: Final = {  # strconv.ParseBool
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
 _MAX_VERSION = 2**64 - 1  # strconv.ParseUint(text, 10, 64)
 
 
@@ -41,6 +47,26 @@ def service_version(request: Request) -> int:
             f"invalid service version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax"
         )
     return version
+
+
+def swarm_version(request: Request) -> int:
+    """The version of a swarm update. Raises: BadRequestError, with Docker's text."""
+    text = request.query.get("version", "")
+    version = _unsigned(text)
+    if version is None:
+        raise BadRequestError(f"invalid swarm version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
+    return version
+
+
+def swarm_rotations(request: Request) -> dict[str, bool]:
+    """What a swarm update makes anew. Raises: BadRequestError, with Docker's text."""
+    found = {}
+    for word in ("rotateWorkerToken", "rotateManagerToken", "rotateManagerUnlockKey"):
+        text = request.query.get(word, "")
+        if text and text not in _BOOLEANS:
+            raise BadRequestError(f"invalid value for {word}: {text}")
+        found[word] = _BOOLEANS.get(text, False)
+    return found
 
 
 def flag(request: Request, key: str) -> bool:

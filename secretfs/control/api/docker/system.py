@@ -1,4 +1,4 @@
-"""``/_ping``, ``/version``, ``/info`` and ``/nodes``: one host, which is an active swarm of one node.
+"""``/_ping``, ``/version``, ``/info`` and ``/nodes``: one host, which is an active (or locked) swarm of one node.
 Mostly constants.
 """
 
@@ -13,9 +13,11 @@ from secretfs import __version__
 from secretfs.control.api.docker.query import filters_of
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
+from secretfs.control.keys import Keys
 from secretfs.control.records.lookup import Noun, not_found
 from secretfs.control.usecases.filters import check_keys, matches
 from secretfs.core.names import ID_RANDOM_BYTES, id_from
+from secretfs.errors import LockedError
 
 API_VERSION: Final = "1.50"
 MIN_API_VERSION: Final = "1.24"
@@ -26,7 +28,6 @@ _NO_CACHE = ("Cache-Control", "no-cache, no-store, must-revalidate")
 _PING_HEADERS: Final = (
     ("Docker-Experimental", "false"),
     ("Builder-Version", "1"),
-    ("Swarm", "active/manager"),
     _NO_CACHE,
     ("Pragma", "no-cache"),
 )
@@ -40,20 +41,26 @@ def node_id_of(cluster_id: str) -> str:
 class SystemRoutes:
     """The routes that tell what this is."""
 
-    def __init__(self, cluster_id: str) -> None:
-        self._cluster_id = cluster_id
-        self._node_id = node_id_of(cluster_id)
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._cluster_id = keys.cluster_id
+        self._node_id = node_id_of(keys.cluster_id)
 
     def routes(self) -> Routes:
         """Where they are."""
         return {
-            ("HEAD", "/_ping"): _ping,
-            ("GET", "/_ping"): _ping,
+            ("HEAD", "/_ping"): self._ping,
+            ("GET", "/_ping"): self._ping,
             ("GET", "/version"): _version,
             ("GET", "/info"): self._info,
             ("GET", "/nodes"): self._nodes,
             ("GET", "/nodes/{}"): self._node,
         }
+
+    async def _ping(self, request: Request, _: str) -> Response:
+        body = b"" if request.method == "HEAD" else b"OK"
+        swarm = ("Swarm", "locked" if self._keys.locked else "active/manager")
+        return Response(HTTPStatus.OK, body, (*_PING_HEADERS, swarm, ("Content-Type", "text/plain; charset=utf-8")))
 
     async def _info(self, _: Request, __: str) -> Response:
         host = os.uname()
@@ -79,6 +86,15 @@ class SystemRoutes:
         )
 
     def _swarm(self) -> dict[str, object]:
+        if self._keys.locked:
+            return {
+                "NodeID": self._node_id,
+                "NodeAddr": "127.0.0.1",
+                "LocalNodeState": "locked",
+                "ControlAvailable": False,
+                "Error": str(LockedError()),
+                "RemoteManagers": None,
+            }
         return {
             "NodeID": self._node_id,
             "NodeAddr": "127.0.0.1",
@@ -124,11 +140,6 @@ class SystemRoutes:
             "Status": {"State": "ready", "Addr": "127.0.0.1"},
             "ManagerStatus": {"Leader": True, "Reachability": "reachable", "Addr": "127.0.0.1:2377"},
         }
-
-
-async def _ping(request: Request, _: str) -> Response:
-    body = b"" if request.method == "HEAD" else b"OK"
-    return Response(HTTPStatus.OK, body, (*_PING_HEADERS, ("Content-Type", "text/plain; charset=utf-8")))
 
 
 async def _version(_: Request, __: str) -> Response:

@@ -1,0 +1,136 @@
+"""``/swarm``: the one thing that can be changed about a swarm of one node is its lock.
+
+Docker's client sends back the whole spec that it was given. What of it is not the lock must be what it was, or be
+absent: a change that is accepted and has no effect would be a lie.
+"""
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Final
+
+from secretfs.control.api.docker.json import Json, canonical, decoded, mismatch, raw_fields, text_of
+from secretfs.control.api.docker.query import swarm_rotations, swarm_version
+from secretfs.control.api.http import Request, Response, json_response
+from secretfs.control.api.router import Routes
+from secretfs.control.usecases.swarm import NAME, Swarm
+from secretfs.errors import InvalidArgumentError, UnavailableError, UnimplementedError
+
+_SPEC: Final[Mapping[str, object]] = {
+    "Name": NAME,
+    "Labels": {},
+    "Orchestration": {"TaskHistoryRetentionLimit": 5},
+    "Raft": {
+        "SnapshotInterval": 10000,
+        "KeepOldSnapshots": 0,
+        "LogEntriesForSlowFollowers": 500,
+        "ElectionTick": 10,
+        "HeartbeatTick": 1,
+    },
+    "Dispatcher": {"HeartbeatPeriod": 5_000_000_000},
+    "CAConfig": {"NodeCertExpiry": 7_776_000_000_000_000},
+    "TaskDefaults": {},
+}
+_ENCRYPTION: Final = "EncryptionConfig"
+_AUTOLOCK: Final = "AutoLockManagers"
+_BEGINNING: Final = "1970-01-01T00:00:00Z"
+_ALREADY: Final = (
+    'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
+)
+
+
+class SwarmRoutes:
+    """The routes of the swarm."""
+
+    def __init__(self, swarm: Swarm) -> None:
+        self._swarm = swarm
+
+    def routes(self) -> Routes:
+        """Where they are."""
+        return {
+            ("GET", "/swarm"): self._inspect,
+            ("POST", "/swarm/init"): _already,
+            ("POST", "/swarm/join"): _already,
+            ("POST", "/swarm/update"): self._update,
+            ("GET", "/swarm/unlockkey"): self._unlock_key,
+            ("POST", "/swarm/unlock"): self._unlock,
+        }
+
+    async def _inspect(self, _: Request, __: str) -> Response:
+        state = await self._swarm.state()
+        return json_response(
+            {
+                "ID": self._swarm.keys.cluster_id,
+                "Version": {"Index": state.rev},
+                "CreatedAt": _BEGINNING,
+                "UpdatedAt": _BEGINNING,
+                "Spec": {**_SPEC, _ENCRYPTION: {_AUTOLOCK: state.autolock}},
+                "TLSInfo": {},
+                "RootRotationInProgress": False,
+                "DefaultAddrPool": None,
+                "SubnetSize": 24,
+                "DataPathPort": 4789,
+                "JoinTokens": {"Worker": "", "Manager": ""},
+            }
+        )
+
+    async def _update(self, request: Request, _: str) -> Response:
+        rotations = swarm_rotations(request)
+        version = swarm_version(request)
+        spec = canonical(_whole(request), (*_SPEC, _ENCRYPTION), "Spec")
+        _check_unchanged(spec)
+        if any(rotate for word, rotate in rotations.items() if word != "rotateManagerUnlockKey"):
+            raise UnimplementedError("join tokens are not supported: this is a swarm of one node")
+        rotate = rotations["rotateManagerUnlockKey"]
+        await self._swarm.update(request.peer, version, autolock=_autolock(spec), rotate=rotate)
+        return Response(HTTPStatus.OK)
+
+    async def _unlock_key(self, request: Request, _: str) -> Response:
+        unlock_key = await self._swarm.unlock_key(request.peer)
+        if unlock_key is None:
+            return json_response({"UnlockKey": ""})
+        answer = json_response({"UnlockKey": unlock_key.text()})
+        return Response(
+            answer.status, answer.body, answer.headers, sent=lambda: self._swarm.was_shown(request.peer, unlock_key)
+        )
+
+    async def _unlock(self, request: Request, _: str) -> Response:
+        fields = canonical(_whole(request), ("UnlockKey",), "UnlockRequest")
+        await self._swarm.unlock(request.peer, text_of(fields, "UnlockKey", "UnlockRequest"))
+        return Response(HTTPStatus.OK)
+
+
+async def _already(_: Request, __: str) -> Response:
+    raise UnavailableError(_ALREADY)
+
+
+def _whole(request: Request) -> dict[str, object]:
+    return {key: decoded(raw) for key, raw in raw_fields(request).items()}
+
+
+def _autolock(spec: Json) -> bool:
+    """Absent is off, as Docker reads it. Raises: BadRequestError."""
+    encryption = canonical(spec.get(_ENCRYPTION), (_AUTOLOCK,), f"Spec.{_ENCRYPTION}")
+    wanted = encryption.get(_AUTOLOCK)
+    if wanted is not None and not isinstance(wanted, bool):
+        raise mismatch(wanted, f"Spec.{_ENCRYPTION}.{_AUTOLOCK}", "bool")
+    return bool(wanted)
+
+
+def _check_unchanged(spec: Json) -> None:
+    """Raises: InvalidArgumentError, UnimplementedError, BadRequestError."""
+    if spec.get("Name") not in (None, "", NAME):
+        raise InvalidArgumentError("modification of cluster name is not allowed")
+    for name, value in _differing(spec):
+        raise UnimplementedError(f"{name} of the swarm cannot be changed to {value!r}: secretfs has no use for it")
+
+
+def _differing(spec: Json) -> Iterator[tuple[str, object]]:
+    """The fields that are there, are not zero (Docker: leave it), and are not what they were."""
+    for name, ours in _SPEC.items():
+        theirs = spec.get(name)
+        if not isinstance(ours, dict):
+            continue
+        known = {key.lower(): value for key, value in ours.items()}
+        for key, value in canonical(theirs, tuple(ours), f"Spec.{name}").items():
+            if value and value != known.get(key.lower()):
+                yield f"{name}.{key}", value

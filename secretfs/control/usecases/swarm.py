@@ -1,0 +1,154 @@
+"""Autolock: whether the next start takes the unlock key, which one, and unlocking. Rule: no store is ever locked by a
+key that nobody has seen.
+
+So a new unlock key counts from when it was given to somebody (``crypto/lock.py``, third form). Each change is one
+commit that leaves nothing of the record before on the disk.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
+
+from secretfs.control import log
+from secretfs.control.audit import Caller
+from secretfs.control.keys import Keys
+from secretfs.control.records.cluster import KEYRING, keyring_item
+from secretfs.control.usecases.commits import Act, Change, Commits
+from secretfs.crypto.lock import OpenKeyring, UnlockKey
+from secretfs.errors import ConflictError, OutOfSequenceError, SecretfsError, WrongUnlockKeyError
+from secretfs.store.base import Guard, Put
+
+RETRY_SECONDS: Final = 1.0
+NAME: Final = "default"  # of the swarm: Docker knows no other
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmState:
+    """What an update has to be based on."""
+
+    rev: int
+    autolock: bool
+
+
+class Swarm:
+    """The use cases of the lock."""
+
+    def __init__(self, commits: Commits, keys: Keys, *, unlocked: Callable[[], Awaitable[None]]) -> None:
+        """``unlocked`` shows what waited for it."""
+        self._commits = commits
+        self._store = commits.store
+        self._unlocked = unlocked
+        self._shown: tuple[Caller, UnlockKey] | None = None  # to whom, and not in the record yet
+        self._was_shown = trio.Event()
+        self.keys = keys
+
+    async def state(self) -> SwarmState:
+        """As it is now. Raises: LockedError, StoreError."""
+        self.keys.check()
+        await self._settle()
+        item = await keyring_item(self._store)
+        return SwarmState(item.rev, self.keys.reopened(item.value).unlock_key is not None)
+
+    async def update(self, caller: Caller, rev: int, *, autolock: bool, rotate: bool) -> None:
+        """Switch autolock on or off as of revision rev, or make another unlock key; with autolock off there is none.
+
+        Raises: LockedError, OutOfSequenceError, StoreFullError.
+        """
+
+        async def decide() -> Change[OpenKeyring]:
+            item = await keyring_item(self._store)
+            if item.rev != rev:
+                raise OutOfSequenceError("update out of sequence")
+            old = self.keys.reopened(item.value)
+            new = _updated(old, autolock=autolock, rotate=rotate)
+            act = self._act("update", {"Autolock": autolock} | ({"RotateUnlockKey": True} if rotate else {}))
+            return Change([Guard(KEYRING, rev)], [] if new is old else [self._put(new)], act, new)
+
+        self.keys.check()
+        self.keys.replace(await self._commits.change(caller, decide))
+
+    async def unlock_key(self, caller: Caller) -> UnlockKey | None:
+        """What a person keeps; None when autolock is off. Who has given it out says so: ``was_shown``.
+
+        Raises: LockedError, StoreFullError.
+        """
+        unlock_key = self.keys.opened.unlock_key
+        if unlock_key is not None:
+            await self._note(caller, "unlock-key", {})
+        return unlock_key
+
+    def was_shown(self, caller: Caller, unlock_key: UnlockKey) -> None:
+        """Somebody has it: from now on the next start takes it."""
+        self._shown = caller, unlock_key
+        self._was_shown.set()
+
+    async def unlock(self, caller: Caller, text: str) -> None:
+        """Open the keyring; when this returns, what waited for it is shown, or will be.
+
+        Raises: ConflictError, BadRequestError, WrongUnlockKeyError, StoreFullError.
+        """
+        if not self.keys.locked:
+            raise ConflictError("swarm is not locked")
+        unlock_key = UnlockKey.parse(text)
+        try:
+            opened = self.keys.tried((await keyring_item(self._store)).value, unlock_key)
+        except WrongUnlockKeyError:
+            await self._note(caller, "unlock", {"Refused": "wrong key"})
+            raise
+        await self._note(caller, "unlock", {})
+        self.keys.unlock(opened)
+        log.info("unlocked", uid=caller.uid, pid=caller.pid)
+        await self._unlocked()
+
+    async def run(self) -> None:
+        """Have each unlock key count once it was shown, for ever."""
+        while True:
+            await self._was_shown.wait()
+            self._was_shown = trio.Event()
+            try:
+                await self._settle()
+            except SecretfsError as exc:
+                log.error("the next start does not take the unlock key yet, trying again", error=str(exc))
+                await trio.sleep(RETRY_SECONDS)
+                self._was_shown.set()
+
+    async def _settle(self) -> None:
+        """Write down that the unlock key was shown, if it was."""
+        if self._shown is None:
+            return
+        caller, unlock_key = self._shown
+
+        async def decide() -> Change[OpenKeyring]:
+            item = await keyring_item(self._store)
+            old = self.keys.reopened(item.value)
+            due = old.unlock_key == unlock_key and not old.seen
+            new = replace(old, seen=True) if due else old
+            return Change([Guard(KEYRING, item.rev)], [self._put(new)] if due else [], self._act("lock", {}), new)
+
+        if not self.keys.opened.seen:
+            self.keys.replace(await self._commits.change(caller, decide))
+        self._shown = None
+
+    async def _note(self, caller: Caller, verb: str, detail: Mapping[str, object]) -> None:
+        """Write down what somebody did that changed nothing."""
+
+        async def decide() -> Change[None]:
+            return Change((), (), self._act(verb, detail), None)
+
+        await self._commits.change(caller, decide)
+
+    def _put(self, opened: OpenKeyring) -> Put:
+        return Put(KEYRING, self.keys.sealed(opened), erase=True)
+
+    def _act(self, verb: str, detail: Mapping[str, object]) -> Act:
+        return Act(f"swarm {verb}", "swarm", self.keys.cluster_id, NAME, detail)
+
+
+def _updated(old: OpenKeyring, *, autolock: bool, rotate: bool) -> OpenKeyring:
+    if not autolock:
+        return OpenKeyring(old.keyring) if old.unlock_key else old
+    if old.unlock_key is None or rotate:
+        return OpenKeyring(old.keyring, UnlockKey.fresh())
+    return old
