@@ -6,7 +6,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from secretfs.cli import answers, beside
-from secretfs.core.grant import parse_owner_number
 from secretfs.errors import InvalidGrantError, UsageError
 
 _KEYS = {"uid": "AllowUIDs", "gid": "AllowGIDs"}
@@ -42,6 +41,8 @@ def _numbers(arguments: Namespace, flag: str, kind: str) -> list[int]:
 
 
 def _number(text: str, flag: str, named: Callable[[str], int]) -> int:
+    from secretfs.core.grant import parse_owner_number
+
     try:
         number = parse_owner_number(text)
         return named(text) if number is None else number

@@ -4,15 +4,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 
 from secretfs.cli import answers
-from secretfs.core.grant import GrantRequest, parse_target
-from secretfs.core.names import Kind
-from secretfs.core.onchange import parse_on_change
 from secretfs.errors import InvalidArgumentError, UsageError
 
 KEY = "Secretfs"
 
 
-def pins_of(requests: Iterable[GrantRequest]) -> list[object]:
+def pins_of(requests: "Iterable[GrantRequest]") -> list[object]:
     """The pins of grants that name a version."""
     return [
         {"Kind": request.kind.value, "Target": request.target, "Version": request.version}
@@ -21,8 +18,10 @@ def pins_of(requests: Iterable[GrantRequest]) -> list[object]:
     ]
 
 
-def kept_pins(spec: object, kind: Kind, references: Iterable[object]) -> list[object]:
+def kept_pins(spec: object, kind: "Kind", references: Iterable[object]) -> list[object]:
     """The pins that the spec has, but for those of this kind whose references are gone."""
+    from secretfs.core.grant import parse_target
+
     targets = {parse_target(answers.text(reference, "File", "Name"), kind) for reference in references}
     return [
         pin
@@ -44,6 +43,8 @@ def on_change(arguments: Namespace) -> dict[str, str]:
     """The field, if the flag was given. Raises: UsageError."""
     if arguments.on_change is None:
         return {}
+    from secretfs.core.onchange import parse_on_change
+
     try:
         parse_on_change(arguments.on_change)
     except InvalidArgumentError as exc:
@@ -55,3 +56,9 @@ def put(spec: dict[str, object], **fields: object) -> None:
     """Set fields of the key, such as ``Pins``; leave the others as they are."""
     before = spec.get(KEY)
     spec[KEY] = (before if isinstance(before, dict) else {}) | fields
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from secretfs.core.grant import GrantRequest
+    from secretfs.core.names import Kind

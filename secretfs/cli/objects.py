@@ -29,6 +29,11 @@ COLUMNS = {
         ("config", ("ID", "Name", "CreatedAt", "UpdatedAt")),
     )
 }
+# The query of a listing that shows no data.
+WITHOUT_DATA: dict[str, dict[str, str]] = {
+    "secret": {},
+    "config": {"data": "false"},
+}
 
 
 def add_create(verbs: "_SubParsersAction[CommandParser]", noun: str, *, max_bytes: int, lines: tuple[str, ...]) -> None:
@@ -73,16 +78,16 @@ def _create(arguments: Namespace, noun: str, max_bytes: int) -> int:
 
 def list_secrets(arguments: Namespace) -> int:
     """Print the secrets, sorted by name."""
-    return _list(arguments, "secret", {})
+    return _list(arguments, "secret")
 
 
 def list_configs(arguments: Namespace) -> int:
     """Print the configs, sorted by name."""
-    return _list(arguments, "config", {"data": "false"})
+    return _list(arguments, "config")
 
 
-def _list(arguments: Namespace, noun: str, query: dict[str, str]) -> int:
-    found = client_of(arguments).get(f"/{noun}s", {**query, **filters.query(arguments.filter)})
+def _list(arguments: Namespace, noun: str) -> int:
+    found = client_of(arguments).get(f"/{noun}s", {**WITHOUT_DATA[noun], **filters.query(arguments.filter)})
     rows = [_row(item, COLUMNS[noun], time.time_ns()) for item in answers.items(found)]
     rows.sort(key=lambda row: by_name(row.fields["Name"]))
     show(rows, COLUMNS[noun], form=arguments.format, quiet=arguments.quiet)

@@ -1,22 +1,16 @@
 """``secretfs service``. Rule: the nouns, verbs and grant syntax of docker service, for a service that starts
 nothing.
-
-An update reads the service, changes what the flags name and nothing else, and posts it with the version
-that was read: of two at once, one is told so.
 """
 
 import time
 from argparse import Namespace, _SubParsersAction
-from collections.abc import Iterable
 
 from secretfs.cli import allowed, answers, beside, filters, output, times
-from secretfs.cli.client import Client, encoded, quoted
+from secretfs.cli.client import quoted
 from secretfs.cli.commands import add_listing_flags, client_of, for_each, print_labels
 from secretfs.cli.listing import Columns, Row, by_name, show
 from secretfs.cli.parser import CommandParser, add_commands, examples
 from secretfs.cli.verbs import add_inspect, add_ls, add_rm
-from secretfs.core.names import Kind
-from secretfs.errors import InvalidArgumentError, OutOfSequenceError
 
 COLUMNS = Columns(
     "*service.serviceContext",
@@ -25,14 +19,15 @@ COLUMNS = Columns(
         "Name": "NAME",
         "Tasks": "TASKS",
         "Secrets": "SECRETS",
+        "Configs": "CONFIGS",
         "CreatedAt": "CREATED",
         "UpdatedAt": "UPDATED",
         "Labels": "LABELS",
     },
-    ("ID", "Name", "Tasks", "Secrets", "UpdatedAt"),
+    ("ID", "Name", "Tasks", "Secrets", "Configs", "UpdatedAt"),
 )
 
-_GRANT_HELP = "NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440,version=N"
+GRANT_HELP = "NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440,version=N"
 
 
 def register(commands: "_SubParsersAction[CommandParser]") -> None:
@@ -51,7 +46,7 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
         "service",
         ls,
         description="List services, with how many tasks are running and how many grants they have.\n"
-        "Placeholders: .ID .Name .Tasks .Secrets .CreatedAt .UpdatedAt .Labels .Label",
+        "Placeholders: .ID .Name .Tasks .Secrets .Configs .CreatedAt .UpdatedAt .Labels .Label",
         lines=("secretfs service ls", "secretfs service ls --quiet --filter name=web"),
     )
     add_inspect(
@@ -81,7 +76,8 @@ def _register_create(verbs: "_SubParsersAction[CommandParser]") -> None:
             "secretfs service create --secret source=my_secret,target=db_password,uid=0,gid=0,mode=0400 db",
         ),
     )
-    parser.add_argument("--secret", action="append", default=[], metavar="SECRET", help=_GRANT_HELP)
+    parser.add_argument("--secret", action="append", default=[], metavar="SECRET", help=GRANT_HELP)
+    parser.add_argument("--config", action="append", default=[], metavar="CONFIG", help="the same for a config")
     parser.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="a label")
     allowed.add_flags(parser, removal=False)
     beside.add_on_change(parser)
@@ -103,8 +99,10 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
         ),
     )
     for flag, metavar, text in (
-        ("--secret-add", "SECRET", _GRANT_HELP),
+        ("--secret-add", "SECRET", GRANT_HELP),
         ("--secret-rm", "NAME", "take away all grants of this secret"),
+        ("--config-add", "CONFIG", "the same for a config"),
+        ("--config-rm", "NAME", "take away all grants of this config"),
         ("--label-add", "KEY=VALUE", "add or change a label"),
         ("--label-rm", "KEY", "remove a label"),
     ):
@@ -120,7 +118,7 @@ def _register_ps(verbs: "_SubParsersAction[CommandParser]") -> None:
         "ps",
         help="list the running tasks of services",
         description="List the running tasks of services, with the version of each secret that they see.\n"
-        "Placeholders: .ID .Service .PID .State .Since .TargetDir .Secrets",
+        "Placeholders: .ID .Service .PID .State .Since .TargetDir .Secrets .Configs",
         epilog=examples("secretfs service ps web", "secretfs service ps --quiet web"),
     )
     add_listing_flags(parser)
@@ -130,51 +128,16 @@ def _register_ps(verbs: "_SubParsersAction[CommandParser]") -> None:
 
 def create(arguments: Namespace) -> int:
     """Create the service; print its id."""
-    from secretfs.cli.labels import parse_labels
+    from secretfs.cli import service_changes
 
-    labels = parse_labels(arguments.label, flag="-l, --label")
-    if not arguments.name:
-        raise InvalidArgumentError("name must be provided")  # the daemon would make one up, as docker's does
-    client = client_of(arguments)
-    secrets, pins = _references(client, arguments.secret, "--secret")
-    spec = {
-        "Name": arguments.name,
-        "Labels": labels,
-        "TaskTemplate": {"ContainerSpec": {"Secrets": secrets, "Configs": []}},
-        "Mode": {"Replicated": {"Replicas": 1}},
-        beside.KEY: {"Pins": pins, **allowed.fields(None, arguments), **beside.on_change(arguments)},
-    }
-    answer = client.post("/services/create", encoded(spec))
-    output.line(answers.text(answer, "ID"))
-    _print_warnings(answer)
-    return 0
+    return service_changes.create(arguments)
 
 
 def update(arguments: Namespace) -> int:
     """Change the service; print it as it was named."""
-    from secretfs.cli.labels import parse_labels
+    from secretfs.cli import service_changes
 
-    labels = parse_labels(arguments.label_add, flag="--label-add")
-    client = client_of(arguments)
-    service = _service(client, arguments.service)
-    spec = answers.at(service, "Spec")
-    if not isinstance(spec, dict):
-        raise InvalidArgumentError(f"service {arguments.service} has no spec")
-    kept = answers.labels(spec, "Labels")
-    spec["Labels"] = {key: value for key, value in kept.items() if key not in arguments.label_rm} | labels
-    references = [
-        reference
-        for reference in answers.items(spec, "TaskTemplate", "ContainerSpec", "Secrets")
-        if answers.text(reference, "SecretName") not in arguments.secret_rm
-    ]
-    added, pins = _references(client, arguments.secret_add, "--secret-add")
-    beside.put(spec, **allowed.fields(spec, arguments), **beside.on_change(arguments))
-    beside.put(spec, Pins=[*beside.kept_pins(spec, Kind.SECRET, references), *pins])
-    _put(spec, ("TaskTemplate", "ContainerSpec", "Secrets"), [*references, *added])
-    answer = _posted(client, service, spec)
-    output.line(arguments.service)
-    _print_warnings(answer)
-    return 0
+    return service_changes.update(arguments)
 
 
 def ls(arguments: Namespace) -> int:
@@ -191,64 +154,25 @@ def ps(arguments: Namespace) -> int:
     """Print the running tasks of the services."""
     from secretfs.cli.task import print_tasks
 
+    def add(reference: str) -> None:
+        wanted.add(answers.text(client.get(f"/services/{quoted(reference)}"), "ID"))
+
     client = client_of(arguments)
     wanted: set[str] = set()
-    code = for_each(arguments.service, "service", lambda name: wanted.add(answers.text(_service(client, name), "ID")))
+    code = for_each(arguments.service, "service", add)
     if wanted:
         print_tasks(client, arguments, services=wanted)
     return code
 
 
-def _service(client: Client, reference: str) -> object:
-    if not reference:
-        raise InvalidArgumentError("invalid service name or ID: value is empty")
-    return client.get(f"/services/{quoted(reference)}")
-
-
-def _posted(client: Client, service: object, spec: object) -> object:
-    version = str(answers.number(service, "Version", "Index"))
-    path = f"/services/{quoted(answers.text(service, 'ID'))}/update"
-    try:
-        return client.post(path, encoded(spec), {"version": version})
-    except OutOfSequenceError as exc:
-        exc.add_note("somebody else has changed the service meanwhile: run the command again")
-        raise
-
-
-def _references(client: Client, flags: list[str], flag: str) -> tuple[list[object], list[object]]:
-    """The grants as Docker's API has them, and their pins. Raises: UsageError for a value that is none;
-    NotFoundError.
-    """
-    if not flags:
-        return [], []
-    from secretfs.cli.grants import parse_flags, references
-
-    requests = parse_flags(flags, flag)
-    return references(client, requests), beside.pins_of(requests)
-
-
-def _put(spec: dict[str, object], path: tuple[str, ...], value: object) -> None:
-    """Set what lies at the path, making the maps on the way."""
-    for key in path[:-1]:
-        inner = spec.get(key)
-        if not isinstance(inner, dict):
-            inner = spec[key] = {}
-        spec = inner
-    spec[path[-1]] = value
-
-
-def _print_warnings(answer: object) -> None:
-    for text in answers.items(answer, "Warnings"):
-        output.warning(str(text))
-
-
 def _row(service: object, now_ns: int) -> Row:
-    grants = answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", "Secrets")
+    container = answers.at(service, "Spec", "TaskTemplate", "ContainerSpec")
     fields = {
         "ID": answers.text(service, "ID"),
         "Name": answers.text(service, "Spec", "Name"),
         "Tasks": str(answers.number(service, "ServiceStatus", "RunningTasks")),
-        "Secrets": str(len(grants)),
+        "Secrets": str(len(answers.items(container, "Secrets"))),
+        "Configs": str(len(answers.items(container, "Configs"))),
         "CreatedAt": times.ago(answers.text(service, "CreatedAt"), now_ns),
         "UpdatedAt": times.ago(answers.text(service, "UpdatedAt"), now_ns),
     }
@@ -263,17 +187,23 @@ def _print_pretty(service: object) -> None:
     for kind in ("uid", "gid"):
         if ids := allowed.numbers(answers.at(service, "Spec"), kind):
             output.line(f"Allowed {kind}s:    {', '.join(map(str, ids))}")
-    output.line("Secrets:")
-    pins = {answers.text(pin, "Target"): pin for pin in answers.items(service, "Spec", beside.KEY, "Pins")}
-    _print_grants(answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", "Secrets"), pins)
+    for word in ("Secret", "Config"):
+        _print_grants(service, word)
     output.line(f"Created at:      {times.spelled(answers.text(service, 'CreatedAt'))}")
     output.line(f"Updated at:      {times.spelled(answers.text(service, 'UpdatedAt'))}")
 
 
-def _print_grants(grants: Iterable[object], pins: dict[str, object]) -> None:
+def _print_grants(service: object, word: str) -> None:
+    grants = answers.items(service, "Spec", "TaskTemplate", "ContainerSpec", f"{word}s")
+    pins = {
+        answers.text(pin, "Target"): answers.number(pin, "Version")
+        for pin in answers.items(service, "Spec", beside.KEY, "Pins")
+        if answers.text(pin, "Kind") == word.lower()
+    }
+    output.line(f"{word}s:")
     for grant in grants:
         owner = f"{answers.text(grant, 'File', 'UID')}:{answers.text(grant, 'File', 'GID')}"
         mode = f"0{answers.number(grant, 'File', 'Mode'):o}"
         target = answers.text(grant, "File", "Name")
-        version = f" version {answers.number(pins[target], 'Version')}" if target in pins else ""
-        output.line(f" - {answers.text(grant, 'SecretName')} -> {target} ({owner} {mode}{version})")
+        version = f" version {pins[target]}" if target in pins else ""
+        output.line(f" - {answers.text(grant, f'{word}Name')} -> {target} ({owner} {mode}{version})")

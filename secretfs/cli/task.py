@@ -21,8 +21,9 @@ COLUMNS = Columns(
         "Since": "SINCE",
         "TargetDir": "DIRECTORY",
         "Secrets": "SECRETS",
+        "Configs": "CONFIGS",
     },
-    ("ID", "Service", "PID", "State", "Since", "Secrets"),
+    ("ID", "Service", "PID", "State", "Since", "Secrets", "Configs"),
 )
 
 
@@ -32,7 +33,7 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
         "ps",
         help="list running tasks",
         description="List running tasks, those without a service too, with the version of each secret that they see.\n"
-        "Placeholders: .ID .Service .PID .State .Since .TargetDir .Secrets",
+        "Placeholders: .ID .Service .PID .State .Since .TargetDir .Secrets .Configs",
         epilog=examples("secretfs ps", "secretfs ps --format '{{.PID}} {{.Secrets}}'"),
     )
     add_listing_flags(listing)
@@ -85,9 +86,15 @@ def _row(task: object, now_ns: int) -> Row:
             "State": answers.text(task, "State"),
             "Since": times.ago(answers.text(task, "Since"), now_ns),
             "TargetDir": answers.text(task, "TargetDir"),
-            "Secrets": ", ".join(_grant(grant) for grant in answers.items(task, "Grants")),
+            "Secrets": _grants(task, "secret"),
+            "Configs": _grants(task, "config"),
         }
     )
+
+
+def _grants(task: object, kind: str) -> str:
+    grants = answers.items(task, "Grants")
+    return ", ".join(_grant(grant) for grant in grants if answers.text(grant, "Kind") == kind)
 
 
 def _grant(grant: object) -> str:

@@ -21,7 +21,7 @@ MAX_ID: Final = 2**32 - 2  # (uid_t)-1 means "leave as it is" in chown(2), so no
 MAX_MODE: Final = 2**32 - 1  # strconv.ParseUint(value, 0, 32)
 MAX_TARGET_BYTES: Final = 1024  # the whole path: PATH_MAX is 4096, and a mount point comes before it
 MAX_PART_BYTES: Final = 255  # NAME_MAX, limits.h
-TARGET_DIR: Final = "/run/secrets/"
+TARGET_DIRS: Final = {Kind.SECRET: "/run/secrets/", Kind.CONFIG: "/run/configs/"}
 
 _OCTAL = re.compile(r"0[oO]?([0-7]+)|0")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # C0, DEL, C1: an order to the terminal that lists the file
@@ -151,7 +151,8 @@ def check_mode(mode: int) -> int:
 
 
 def parse_target(text: str, kind: Kind = Kind.SECRET) -> Target:
-    """A path below the task's mount; ``/run/secrets/x`` means ``x``; any other absolute path stays one.
+    """A path below the task's mount; ``/run/secrets/x`` (``/run/configs/x`` of a config) means ``x``; any other
+    absolute path stays one.
 
     Raises: InvalidGrantError, for an empty target or part, ``.``, ``..``, a control character, what
     is too long for Linux.
@@ -162,7 +163,7 @@ def parse_target(text: str, kind: Kind = Kind.SECRET) -> Target:
         _check_part(part, text)
     if len(text.encode()) > MAX_TARGET_BYTES:
         raise InvalidGrantError(f"invalid target: longer than {MAX_TARGET_BYTES} bytes")
-    return Target(text.removeprefix(TARGET_DIR))
+    return Target(text.removeprefix(TARGET_DIRS[kind]))
 
 
 def _check_part(part: str, text: str) -> None:
@@ -191,7 +192,7 @@ def check_attachable(grants: Iterable[Grant]) -> None:
         if not attachable(grant.target):
             raise InvalidGrantError(
                 f"{grant.kind.value} '{grant.object_name}' has the absolute target '{grant.target}': "
-                f"a task can have targets below {TARGET_DIR} only"
+                f"a task can have targets below {TARGET_DIRS[grant.kind]} only"
             )
 
 

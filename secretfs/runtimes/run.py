@@ -29,8 +29,9 @@ def run(
     allow_new_privileges: bool = False,
     warn: "Callable[[str, Sequence[str]], None]" = _silent,
 ) -> "NoReturn":
-    """Become command, as a task of the daemon at socket_path. request holds Service, Secrets and UntilLeader
-    of the first message. warn gets what the user should know though nothing is wrong: a text, and what to do.
+    """Become command, as a task of the daemon at socket_path. request holds Service, Secrets, Configs and
+    UntilLeader of the first message. warn gets what the user should know though nothing is wrong: a text, and what
+    to do.
 
     Raises: UsageError for a wrong argument; ProgramNotFoundError, ProgramNotExecutableError; AttachError for
     all else. The program has not started then.
@@ -46,7 +47,8 @@ def run(
     with daemon:
         if file_vars:
             environment.update(variables.file_variables(answer.files, directory))
-        unprivileged = tree.put_in_place(answer.trees, directory, ids)
+        configs = any(file["Kind"] == "config" for file in answer.files)
+        unprivileged = tree.put_in_place(answer.trees, directory, ids, configs=configs)
         connection.mounted(daemon)
     if unprivileged:
         _warn_of_closed(tree.paths(answer.files, directory), warn)

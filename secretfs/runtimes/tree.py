@@ -36,16 +36,27 @@ def check_place(target_dir: str) -> None:
         raise _failure(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), _MAKE, target_dir)
 
 
-def put_in_place(trees: Sequence[int], target_dir: str, ids: tuple[int, int] | None = None) -> bool:
+def put_in_place(trees: Sequence[int], target_dir: str, ids: tuple[int, int] | None = None, *, configs: bool) -> bool:
     """Move the detached mounts: the first to target_dir, a second to ``configs`` beside it. Closes their
     descriptors. This process has a mount namespace of its own from here on; whether it needed a user namespace for
-    that. With ids it has one in any case, and this uid and gid in it. Raises: AttachError.
+    that. With ids it has one in any case, and this uid and gid in it. Raises: AttachError; but where there are no
+    configs yet and their directory cannot be made, it does without.
     """
-    places = (target_dir, configs_dir(target_dir))
     unprivileged = _leave(ids)
-    for tree, place in zip(trees, places, strict=False):
-        _move(tree, place)
+    for tree, place, needed in zip(trees, (target_dir, configs_dir(target_dir)), (True, configs), strict=False):
+        if needed or _possible(place):
+            _move(tree, place)
+        else:
+            os.close(tree)
     return unprivileged
+
+
+def _possible(place: str) -> bool:
+    try:
+        check_place(place)
+    except AttachError:
+        return False
+    return os.path.isdir(place) or not os.path.lexists(place)
 
 
 def configs_dir(target_dir: str) -> str:

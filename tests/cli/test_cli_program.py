@@ -175,7 +175,7 @@ def test_update_keeps_what_it_does_not_know(daemon: FakeDaemon, secretfs: Callab
     secretfs("service", "update", "--label-add", "a=b", "web")
     (service,) = daemon.services.values()
     assert service["Spec"]["Novelty"] == {"a": [1]}
-    assert service["Spec"]["TaskTemplate"] == {"ContainerSpec": {"Image": "x", "Secrets": []}}
+    assert service["Spec"]["TaskTemplate"] == {"ContainerSpec": {"Image": "x", "Secrets": [], "Configs": []}}
 
 
 def test_tasks_are_detached_by_id_or_its_start(daemon: FakeDaemon, secretfs: Callable[..., Ended]) -> None:

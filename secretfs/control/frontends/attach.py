@@ -82,6 +82,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
     target_dir: str
     service: str | None = None
     secrets: list[_Grant] = []
+    configs: list[_Grant] = []
     until_leader: bool = False
     mount: bool = False  # the tree goes where others are; the peer alone is the task
 
@@ -199,9 +200,13 @@ class Frontend:
                     log.error("a task that did not start is still there", task=attached.task.id, error=late)
 
     async def _hand_over(self, connection: trio.socket.SocketType, attached: Attached) -> None:
-        """Send the trees and what is in them: the secrets always, the configs if there are any."""
+        """Send the trees and what is in them: the secrets always, the configs if there are any or may be later, as
+        a service can be granted some.
+        """
         packet = _answer(attached)
         kinds = {kind for kind, _ in attached.tree} | {Kind.SECRET}
+        if attached.task.service_id is not None:
+            kinds.add(Kind.CONFIG)
         with contextlib.ExitStack() as opened:
             fds: list[int] = []
             for kind in (Kind.SECRET, Kind.CONFIG):
@@ -270,8 +275,9 @@ def _leader(pidfd: int) -> Leader:
 def _attach_request(request: _Request) -> AttachRequest:
     _check_target_dir(request.target_dir)
     grants = tuple(
-        GrantRequest(Kind.SECRET, grant.source, grant.target, grant.uid, grant.gid, grant.mode, grant.version)
-        for grant in request.secrets
+        GrantRequest(kind, grant.source, grant.target, grant.uid, grant.gid, grant.mode, grant.version)
+        for kind, given in ((Kind.SECRET, request.secrets), (Kind.CONFIG, request.configs))
+        for grant in given
     )
     return AttachRequest(
         service=request.service,
