@@ -10,21 +10,27 @@ from secretfs.cli.parser import CommandParser
 _ATTACH_SOCKET = "attach.sock"
 
 
-def add_grant_flags(parser: CommandParser) -> None:
-    """``--service`` and ``--secret``."""
+def add_grant_flags(parser: CommandParser, *kinds: str) -> None:
+    """``--service``, and a flag for each kind: secret, config."""
     parser.add_argument("--service", metavar="NAME", help="the service whose grants it gets")
-    parser.add_argument(
-        "--secret",
-        action="append",
-        default=[],
-        metavar="SECRET",
-        help="one more secret: NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440",
-    )
+    for kind in kinds:
+        parser.add_argument(
+            f"--{kind}",
+            action="append",
+            default=[],
+            metavar=kind.upper(),
+            help=f"one more {kind}: NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440",
+        )
 
 
 def request_of(arguments: Namespace) -> dict[str, object]:
-    """Service and Secrets of the first message to the attach socket. Raises: UsageError."""
-    return {"Service": arguments.service, "Secrets": [_grant(text) for text in arguments.secret]}
+    """Service, Secrets and Configs of the first message to the attach socket. Raises: UsageError."""
+    grants = {f"{kind.capitalize()}s": _grants(arguments, kind) for kind in ("secret", "config")}
+    return {"Service": arguments.service, **grants}
+
+
+def _grants(arguments: Namespace, kind: str) -> list[object]:
+    return [_grant(text, kind) for text in getattr(arguments, kind, ())]
 
 
 def attach_socket(arguments: Namespace) -> str:
@@ -35,16 +41,16 @@ def attach_socket(arguments: Namespace) -> str:
     return host if os.path.basename(host) == _ATTACH_SOCKET else os.path.join(os.path.dirname(host), _ATTACH_SOCKET)
 
 
-def _grant(text: str) -> dict[str, object]:
-    """A ``--secret`` value as the attach socket takes it. Raises: UsageError, naming the value."""
+def _grant(text: str, kind: str) -> dict[str, object]:
+    """A ``--secret`` or ``--config`` value as the attach socket takes it. Raises: UsageError, naming the value."""
     from secretfs.core.grant import parse_grant
     from secretfs.core.names import Kind
     from secretfs.errors import InvalidGrantError, UsageError
 
     try:
-        grant = parse_grant(text, Kind.SECRET)
+        grant = parse_grant(text, Kind(kind))
     except InvalidGrantError as exc:
-        raise UsageError(f'invalid argument "{text}" for "--secret" flag: {exc}') from None
+        raise UsageError(f'invalid argument "{text}" for "--{kind}" flag: {exc}') from None
     return {
         "source": grant.source,
         "target": grant.target,

@@ -24,7 +24,7 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
             "secretfs mount /proc/$(docker inspect --format '{{.State.Pid}}' web)/root/run/secrets --service web",
         ),
     )
-    add_grant_flags(parser)
+    add_grant_flags(parser, "secret")
     parser.add_argument("path", metavar="PATH", help="a directory that is there")
     parser.set_defaults(handler=mount)
 

@@ -23,16 +23,19 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     parser = commands.add_parser(
         "run",
         help="run a program with its secrets in place",
-        description="Become CMD, with the secrets of a service and those given here as files only it sees.",
+        description="Become CMD, with the secrets and configs of a service and those given here as files only it sees.",
         epilog=_EXAMPLES,
         usage=_USAGE,
     )
-    add_grant_flags(parser)
+    add_grant_flags(parser, "secret", "config")
     parser.add_argument(
-        "--target-dir", default="/run/secrets", metavar="DIR", help="where they appear (default /run/secrets)"
+        "--target-dir",
+        default="/run/secrets",
+        metavar="DIR",
+        help="where secrets appear (default /run/secrets); configs do in 'configs' beside it",
     )
     parser.add_argument("--user", metavar="USER[:GROUP]", help="run the program as this user")
-    parser.add_argument("--file-vars", action="store_true", help="set NAME_FILE to the path of each secret")
+    parser.add_argument("--file-vars", action="store_true", help="set NAME_FILE to the path of each secret and config")
     parser.add_argument("--until", choices=["leader"], help="flush when CMD itself ends, not when its last child does")
     parser.add_argument("--allow-new-privileges", action="store_true", help="let CMD use setuid programs such as sudo")
     parser.add_argument("command", nargs=REMAINDER, metavar="CMD", help=SUPPRESS)

@@ -85,7 +85,7 @@ def test_tasks_are_known_after_a_start_and_those_that_ended_meanwhile_are_not(we
     web.kill()
     goes.kill()
     web.start()
-    web.wait_for("repaired", mounts=1, failed=0)
+    web.wait_for("repaired", mounts=2, failed=0)
     while len(web.api("GET", "/secretfs/v1/tasks")) > 1:
         continue
     assert stays.cat("steady") == STEADY
@@ -177,7 +177,7 @@ def test_binds_of_a_tree_and_of_a_file_and_a_target_of_its_own_are_repaired(web,
     task = web.task("--service", "web", "--target-dir", target, "--", "sh", "-c", script, "sh")
     web.kill()
     web.start()
-    web.wait_for("repaired", mounts=3, failed=0)
+    web.wait_for("repaired", mounts=4, failed=0)  # its secrets, its configs, and the two
     found = [task.do("cat", path) for path in (f"{target}/steady", f"{tree}/steady", file)]
     assert found == [STEADY.hex()] * 3
 
@@ -227,7 +227,7 @@ def test_a_task_of_which_only_a_child_is_left_is_one_after_a_start_too(web, tmp_
     for lost in (killed, stopped):
         lost(web)
         web.start()
-        web.wait_for("repaired", mounts=1, failed=0)
+        web.wait_for("repaired", mounts=2, failed=0)
         assert len(web.api("GET", "/secretfs/v1/tasks")) == 1
     (tmp_path / "end").write_text("")
     while web.api("GET", "/secretfs/v1/tasks"):
@@ -244,13 +244,13 @@ def test_another_daemon_and_its_tasks_are_not_touched(web, tmp_path):
         before = mounts_in(theirs)
         web.kill()
         web.start()
-        web.wait_for("repaired", mounts=1, failed=0)
+        web.wait_for("repaired", mounts=2, failed=0)
         assert (theirs.cat("steady"), ours.cat("steady")) == (b"the other's", STEADY)
         assert mounts_in(theirs) == before
         other.kill()
         web.kill()
         web.start()
-        web.wait_for("repaired", mounts=1, failed=0)
+        web.wait_for("repaired", mounts=2, failed=0)
         assert theirs.cat("steady") in DEAD
     finally:
         other.clean_up()

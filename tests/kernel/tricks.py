@@ -32,7 +32,7 @@ def become_a_task(path: str, service: str) -> list[int]:
     daemon, answer = connection.attached(path, request(service))
     with daemon:
         kept = [os.dup(fd) for fd in answer.trees]
-        tree.put_in_place(answer.trees, "/run/secrets")
+        tree.put_in_place(answer.trees, "/run/secrets", configs=False)
         connection.mounted(daemon)
     return kept
 
@@ -96,7 +96,7 @@ def keep(path: str, service: str, target: str) -> None:
     theirs.close()
     pid = os.fork()
     if pid == 0:
-        [fd] = become_a_task(path, service)
+        fd, _ = become_a_task(path, service)
         socket.send_fds(ours, [b"x"], [fd])
         ours.send(b"x")
         assert json.loads(ours.recv(9999)) == read_below(fd, target)

@@ -43,12 +43,13 @@ def test_the_program_is_the_process_that_asked(secretfs_run, daemon):
 
 
 def test_the_daemon_is_asked_for_what_was_typed(secretfs_run, daemon):
-    options = ["--service", "web", "--secret", "source=a,target=b,uid=redis,gid=7,mode=0400,version=3"]
+    options = ["--service", "web", "--secret", "source=a,target=b,uid=redis,gid=7,mode=0400,version=3", "--config", "c"]
     secretfs_run("--until", "leader", "--", "true", options=[*options, "--target-dir", f"{daemon.directory}//t/./"])
     assert daemon.requests == [
         {
             "Service": "web",
             "Secrets": [{"source": "a", "target": "b", "uid": "redis", "gid": "7", "mode": 0o400, "version": 3}],
+            "Configs": [{"source": "c", "target": "c", "uid": "0", "gid": "0", "mode": 0o444, "version": None}],
             "UntilLeader": True,
             "TargetDir": f"{daemon.directory}/t",
         }
