@@ -13,7 +13,6 @@ import os
 import sys
 
 from secretfs.linux import mountinfo, process
-from secretfs.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount2
 from secretfs.linux.mountinfo import Mount
 from secretfs.supervisor import log
 from secretfs.supervisor.mountpoint import secretfs_mount
@@ -47,7 +46,7 @@ def _drop(visits: Visits, mount: Mount, device: str) -> bool | None:
         with visits.topmost(mount) as fd:
             if mount.device != device and not visits.dead(mount, fd):
                 return None
-            umount2(mount.path, MNT_DETACH | UMOUNT_NOFOLLOW)
+            visits.take_away(fd)
     except FileNotFoundError:
         return None
     except OSError as refusal:

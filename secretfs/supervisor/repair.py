@@ -21,14 +21,11 @@ from typing import Final
 from secretfs.errors import SetupError
 from secretfs.linux import mountinfo, process
 from secretfs.linux.mount import (
-    MNT_DETACH,
     MOVE_MOUNT_BENEATH,
     MOVE_MOUNT_F_EMPTY_PATH,
     MOVE_MOUNT_T_EMPTY_PATH,
-    UMOUNT_NOFOLLOW,
     move_mount,
     open_tree,
-    umount2,
 )
 from secretfs.linux.mountinfo import Mount
 from secretfs.supervisor import log
@@ -126,9 +123,8 @@ class Repair:
             except OSError as refusal:
                 log.info("not beneath, but on top of a dead mount", path=mount.path, error=refusal.strerror)
                 move_mount(tree, "", target, "", _ON_TOP)
-                return True
-        with self._visits.topmost(mount):
-            umount2(mount.path, MNT_DETACH | UMOUNT_NOFOLLOW)
+            else:
+                self._visits.take_away(target)
         return True
 
 

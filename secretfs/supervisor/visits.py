@@ -1,5 +1,6 @@
 """Going from mount namespace to mount namespace. Rule: what is found there is by its id, and a path only counts when it
-leads to that very mount.
+leads to that very mount. What is done then is done to the descriptor: a namespace may be of a user, who moves
+directories.
 
 For processes of a single thread: setns(2) of a mount namespace needs one.
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from secretfs.linux import mountinfo, namespaces, process
+from secretfs.linux.mount import MNT_DETACH, umount2
 from secretfs.linux.mountinfo import Mount
 
 _TREE: Final = re.compile(r"/([0-9a-z]{25})/(?:secrets|configs)(?:/.*)?")
@@ -73,6 +75,15 @@ class Visits:
             yield fd
         finally:
             os.close(fd)
+
+    def take_away(self, fd: int) -> None:
+        """Unmount, inside, what a descriptor of topmost() lies on. Raises OSError.
+
+        umount2(2) wants a path: it is one in our /proc, for the namespace's own is another's. It leads to the mount
+        itself, also when there is one on top or beneath by now.
+        """
+        os.fchdir(self._proc)
+        umount2(f"self/fd/{fd}", MNT_DETACH)
 
     def dead(self, mount: Mount, fd: int) -> bool:
         """Whether the connection of this mount, which ``fd`` lies on, is over."""
