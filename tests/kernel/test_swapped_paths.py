@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from secretfs.control.repairs import ATTEMPTS
+
 pytestmark = pytest.mark.kernel
 
 SWAPPING = str(Path(__file__).with_name("swapping.py"))
@@ -62,7 +64,8 @@ def test_only_what_was_checked_is_taken_away(crafty, daemon):
     crafty.inside("mount", *cover, str(crafty.path))
     daemon.kill()
     daemon.start()
-    daemon.wait_for("repaired", mounts=0, failed=1)
+    for _ in range(ATTEMPTS):
+        daemon.wait_for("repaired", failed=1)
     crafty.inside("umount", str(crafty.path))
     assert crafty.helped("repair", daemon.mountpoint) == "1 0\n"
     [living] = crafty.mounts()
@@ -70,6 +73,6 @@ def test_only_what_was_checked_is_taken_away(crafty, daemon):
     assert crafty.task.do("cat", crafty.file) == VALUE.hex()
     assert set(crafty.others) <= set(crafty.table())
     [known] = daemon.api("GET", "/secretfs/v1/tasks")
-    assert crafty.helped("drop", daemon.mountpoint, known["ID"]) == "1 0\n"
+    assert crafty.helped("drop", daemon.mountpoint, known["ID"]) == "2 0\n", "secrets and configs"
     assert crafty.mounts() == []
     assert set(crafty.others) <= set(crafty.table())
