@@ -11,7 +11,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 from secretfs.linux import mountinfo, namespaces, process
 from secretfs.linux.mount import MNT_DETACH, umount2
@@ -22,6 +22,8 @@ _DELETED: Final = "//deleted"
 _LIVES, _OVER = 0, 1
 _ENDED: Final = (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV)
 _ANSWER_SECONDS: Final = 0.5
+_END_SECONDS: Final = 0.2  # after SIGKILL
+_MAX_FD: Final = (1 << 31) - 1
 
 
 class Visits:
@@ -106,19 +108,28 @@ def task_of(mount: Mount) -> str | None:
 def _dead(fd: int) -> bool:
     """One whose fs does not answer may live: it is another daemon's.
 
-    Asked in a child, which can be ended while it waits for the answer.
+    Asked in a child, which can be left behind: once fs has taken the question, not even SIGKILL ends the wait for the
+    answer. So it is only reaped when it has ended, and keeps nothing open that somebody waits for.
     """
     pid = os.fork()
     if pid == 0:
-        try:
-            os.fstatvfs(fd)
-            os._exit(_LIVES)
-        except OSError as refusal:
-            os._exit(_OVER if refusal.errno in _ENDED else _LIVES)
+        _ask(fd)
     pidfd = os.pidfd_open(pid)
     try:
         process.ended(pidfd, _ANSWER_SECONDS)
         os.kill(pid, signal.SIGKILL)
+        if not process.ended(pidfd, _END_SECONDS):
+            return False
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == _OVER
     finally:
         os.close(pidfd)
+
+
+def _ask(fd: int) -> NoReturn:
+    try:
+        os.closerange(0, fd)
+        os.closerange(fd + 1, _MAX_FD)
+        os.fstatvfs(fd)
+        os._exit(_LIVES)
+    except OSError as refusal:
+        os._exit(_OVER if refusal.errno in _ENDED else _LIVES)
