@@ -110,11 +110,13 @@ class Daemon:
         """Every fs of these directories that lives."""
         return [pid for pid in set(self._fs_pids()) if alive(pid)]
 
-    def take_over(self, *options: str) -> None:
+    def take_over(self, *options: str, becomes_ready: bool = True) -> None:
         """``secretfs daemon --takeover`` beside the one that runs; that one is gone when it is ready."""
         before = self._process
         assert before
-        self.start("--takeover", *options)
+        self.spawn("--takeover", *options)
+        if becomes_ready:
+            self.wait_for("ready")
         assert before.wait(10) == -signal.SIGKILL
 
     def pids(self) -> list[int]:

@@ -71,6 +71,47 @@ def test_a_supervisor_killed_at_any_moment_of_its_upgrade_is_not_noticed(daemon,
     assert len(daemon.living_fs()) == 1
 
 
+def test_sighup_twice_and_again_while_fs_is_replaced_is_not_noticed(daemon, capsys):
+    readers = prepared(daemon)
+    supervisor, fs = daemon.pid, daemon.fs_pid()
+    for _ in range(2):
+        os.kill(supervisor, signal.SIGHUP)
+    daemon.wait_for("upgrade")
+    os.kill(supervisor, signal.SIGHUP)  # it is about to exec
+    daemon.wait_for("ready")
+    os.kill(supervisor, signal.SIGHUP)  # the next fs gets ready
+    daemon.wait_for("upgrade")
+    daemon.wait_for("ready")
+    daemon.wait_for("child ready", module="secretfs.fs")
+    assert daemon.living_fs() == [daemon.fs_pid()] != [fs]
+    daemon.grant("web", {"steady": "steady", "other": "other"})
+    nothing_was_noticed(readers, capsys)
+    assert daemon.end() == 0
+
+
+def test_a_supervisor_killed_when_it_has_just_adopted_is_not_noticed(daemon, capsys):
+    readers = prepared(daemon)
+    fs = daemon.fs_pid()
+    daemon.kill("supervisor")
+    daemon.spawn()
+    daemon.wait_for("fs adopted", pid=fs)
+    daemon.kill("supervisor")
+    daemon.start()
+    daemon.grant("web", {"steady": "steady", "other": "other"})
+    assert daemon.living_fs() == [fs]
+    nothing_was_noticed(readers, capsys)
+
+
+def test_after_the_end_of_supervisor_and_fs_at_once_a_start_repairs(daemon):
+    daemon.secret("db", b"This is a secret")
+    task = daemon.task("--secret", "db")
+    daemon.kill("supervisor", "fs")
+    assert task.cat("db") in ("ENOTCONN", "ECONNABORTED")
+    daemon.start()
+    daemon.wait_for("repaired", failed=0)
+    assert task.cat("db") == b"This is a secret"
+
+
 def test_a_change_that_a_dead_supervisor_did_not_finish_is_finished_by_the_next(daemon):
     """The arena has to grow, and nobody is there to lock it."""
     value = os.urandom(400_000)
@@ -126,6 +167,21 @@ def test_a_start_that_is_refused_leaves_fs_to_the_next(daemon):
     daemon.key.write_bytes(key)
     daemon.start()
     assert task.cat("db") == b"This is a secret"
+
+
+def test_a_takeover_that_is_of_no_use_leaves_fs_to_the_next(daemon):
+    """The holder is ended before anybody knows."""
+    daemon.secret("db", b"This is a secret")
+    task = daemon.task("--secret", "db")
+    fs = daemon.fs_pid()
+    key = daemon.key.read_bytes()
+    daemon.key.write_bytes(os.urandom(32).hex().encode())
+    daemon.take_over(becomes_ready=False)
+    assert daemon.ended() == 1
+    assert task.cat("db") == b"This is a secret"
+    daemon.key.write_bytes(key)
+    daemon.start()
+    assert (daemon.fs_pid(), task.cat("db")) == (fs, b"This is a secret")
 
 
 def test_the_arena_is_locked_again(daemon):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -118,6 +119,19 @@ def test_what_does_not_start_is_not_upgraded_to(idle_daemon, installed):
     os.kill(idle_daemon.pid, signal.SIGHUP)
     idle_daemon.wait_for("upgrade")
     idle_daemon.wait_for("ready")
+
+
+def test_a_takeover_by_what_cannot_be_imported_leaves_this_version_alone(idle_daemon, installed):
+    idle_daemon.program = (SECRETFS,)
+    idle_daemon.start()
+    before = idle_daemon.children()
+    installed.change("supervisor/main.py", "import contextlib\n", "import contextlib, no_such_module\n")
+    command = [*installed.program, "daemon", "--takeover", "--state-dir", idle_daemon.state]
+    command += ["--runtime-dir", idle_daemon.runtime, "--root-key", f"file:{idle_daemon.key}"]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    assert alive(idle_daemon.pid)
+    assert idle_daemon.children() == before
+    idle_daemon.secret("db", b"This is a secret")
 
 
 def test_a_new_fs_that_does_not_serve_leaves_the_old_one_alone(idle_daemon, installed, capsys):
