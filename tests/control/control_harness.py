@@ -99,9 +99,13 @@ def leader(pid: int | None = None) -> Leader:
 
 
 def control_of(
-    store: Store, keyring: Keyring, fs: FakeFs | None = None, *, clock_ns: Callable[[], int] = time.time_ns
+    store: Store,
+    keyring: Keyring | Keys,
+    fs: FakeFs | None = None,
+    *,
+    clock_ns: Callable[[], int] = time.time_ns,
 ) -> Control:
-    keys = Keys(bytes(32), CLUSTER, OpenKeyring(keyring))
+    keys = keyring if isinstance(keyring, Keys) else Keys(bytes(32), CLUSTER, OpenKeyring(keyring))
     values = Values(store, keys)
     fs = fs or FakeFs(values.sealed)
     commits, trees = Commits(store, clock_ns=clock_ns), Trees(store, Shown(clock_ns))

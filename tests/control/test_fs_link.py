@@ -12,7 +12,7 @@ from secretfs.control.fs_link import ANSWER_SECONDS, REWIRE_SECONDS, FsLink
 from secretfs.control.ports import Sealed
 from secretfs.core.names import Kind, ObjectId, TaskId
 from secretfs.core.plan import Entry, VersionRef, tree_of
-from secretfs.errors import ArenaFullError, LinkError, NotFoundError, UnavailableError, UnsealError
+from secretfs.errors import ArenaFullError, LinkError, LockedError, NotFoundError, UnavailableError, UnsealError
 from secretfs.link import frames
 from secretfs.link.frames import Status
 from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
@@ -179,6 +179,7 @@ async def test_each_wire_begins_with_every_tree():
         (Status.ARENA_FULL, ArenaFullError, f"task {T1}: the arena is full: raise --arena-max, or grant less"),
         (Status.UNSEAL_FAILED, UnsealError, f"task {T1}: a value could not be opened: "),
         (Status.NO_VALUE, NotFoundError, f"task {T1}: a value is missing or damaged in the store; "),
+        (Status.WITHHELD, LockedError, "Swarm is encrypted and needs to be unlocked before it can be used."),
         (Status.MALFORMED, UnavailableError, f"task {T1}: the file system refused the tree"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,7 +17,7 @@ from secretfs.core.names import Kind
 from secretfs.core.plan import Tree, VersionRef
 from secretfs.core.secret import DRAIN_MS
 from secretfs.crypto.envelope import KeyEncryptionKey, seal, unwrap_key
-from secretfs.errors import ArenaFullError, NotFoundError
+from secretfs.errors import ArenaFullError, LockedError, NotFoundError
 from secretfs.fs.links import ControlLink, SupervisorLink, next_frame
 from secretfs.link import frames
 from secretfs.link.frames import Frame, Status
@@ -274,16 +275,24 @@ async def test_a_control_that_dies_anywhere_leaves_the_tree_before_or_after(posi
 
 
 @asynccontextmanager
-async def joined(fs: World, desired: dict[str, Tree], missing: set[VersionRef] = frozenset()):
+async def joined(
+    fs: World,
+    desired: dict[str, Tree],
+    missing: AbstractSet[VersionRef] = frozenset(),
+    locked: AbstractSet[VersionRef] = frozenset(),
+    withheld=lambda *_: None,
+):
     """The real FsLink on the other end."""
 
     async def give(content: VersionRef) -> Sealed:
         await trio.lowlevel.checkpoint()
         if content in missing:
             raise NotFoundError("a damaged record")
+        if content in locked:
+            raise LockedError
         return sealed(content)
 
-    link = FsLink(sealed=give, trees=lambda: desired)
+    link = FsLink(sealed=give, trees=lambda: desired, withheld=withheld)
     ours, theirs = seqpacket.pair()
     fd = memory.memfd("mailbox", MAILBOX_BYTES)
     async with trio.open_nursery() as nursery:
@@ -313,6 +322,29 @@ async def test_refusals_reach_the_caller_of_control():
         with pytest.raises(ArenaFullError, match="the arena is full"):
             await link.put_tree(T1, tree(*[entry(name, ref(name)) for name in "abcde"]))
         await link.put_tree(T1, tree(entry("a", A1)))
+
+
+async def test_a_locked_control_gives_nothing_keeps_what_is_there_and_takes_away():
+    locked: set[VersionRef] = set()
+    withheld: list[tuple[str, frozenset[VersionRef]]] = []
+    desired = {T1: tree(entry("a", A1), entry("b", B1))}
+    async with world() as fs:
+        async with joined(fs, desired) as link:
+            await link.put_tree(T2, tree(entry("b", B1)))
+        locked |= {A2, X1}
+        desired = {T1: tree(entry("a", A2), entry("b", B1)), T2: tree(entry("x", X1))}
+        async with joined(fs, desired, locked=locked, withheld=lambda *said: withheld.append(said)) as link:
+            with pytest.raises(LockedError):
+                await link.put_tree(T1, desired[T1])
+            await link.drop_tree("3" * 25)
+            assert withheld == [(T1, {A2}), (T2, {X1}), (T1, {A2})]
+            assert fs.seen(T1, Kind.SECRET, "a") == (0, 0o444, value_of(A1))
+            assert fs.seen(T2, Kind.SECRET, "b") is None
+            locked.clear()
+            for task, wanted in desired.items():
+                await link.put_tree(task, wanted)
+            assert fs.seen(T1, Kind.SECRET, "a") == (0, 0o444, value_of(A2))
+            assert fs.seen(T2, Kind.SECRET, "x") == (0, 0o444, value_of(X1))
 
 
 async def test_many_callers_at_once_each_get_their_tree():

@@ -10,7 +10,7 @@ from pyfuse3 import FUSEError
 from trio.testing import wait_all_tasks_blocked
 
 from secretfs.core.names import Kind
-from secretfs.errors import ArenaFullError, LinkError, NotFoundError, UnsealError
+from secretfs.errors import ArenaFullError, LinkError, NotFoundError, UnsealError, WithheldError
 from secretfs.fs import trees
 from secretfs.link.layout import PAGE
 
@@ -315,6 +315,45 @@ async def test_a_refused_first_tree_leaves_no_task_and_no_byte():
             await fs.put(T1, tree(entry("a", A1), entry("z", B1)))
         assert not fs.trees.tasks
         assert not fs.plaintexts([A1, B1])
+
+
+async def test_what_is_withheld_waits_what_it_replaces_stays_and_all_else_comes():
+    locked = {ref("b", 2), ref("c", 2), ref("x")}
+    before = tree(entry("a", A1), entry("b", A2), entry("c", C1), entry("gone", B1))
+    after = tree(
+        entry("a", A1, uid=9), entry("b", ref("b", 2)), entry("c", ref("c", 2)), entry("x", ref("x")), entry("y", C1)
+    )
+    async with world() as fs:
+        await fs.put(T1, before)
+        fs.refuse = lambda entry: WithheldError("locked") if entry.content in locked else None
+        for _ in range(2):
+            with pytest.raises(WithheldError, match="3 files have to wait"):
+                await fs.put(T1, after)
+            assert fs.seen(T1, SECRET, "a") == (9, 0o444, value_of(A1))
+            assert fs.seen(T1, SECRET, "b") is None, "another object is to come: the old grant is gone"
+            assert fs.seen(T1, SECRET, "c") == (0, 0o444, value_of(C1)), "the version before stays"
+            assert fs.seen(T1, SECRET, "gone") is None
+            assert fs.seen(T1, SECRET, "x") is None
+            assert fs.seen(T1, SECRET, "y") == (0, 0o444, value_of(C1))
+            assert fs.plaintexts([A1, A2, B1, C1, *locked]) == {A1, C1}
+        await fs.restart()
+        fs.refuse = lambda _: None
+        await fs.put(T1, after)
+        for one in after.values():
+            assert fs.seen(T1, SECRET, one.target) == (one.uid, 0o444, value_of(one.content))
+
+
+async def test_a_first_tree_of_which_all_is_withheld_is_an_empty_directory():
+    async with world() as fs:
+        fs.refuse = lambda _: WithheldError("locked")
+        with pytest.raises(WithheldError):
+            await fs.put(T1, tree(entry("a", A1), entry("d/b", B1)))
+        assert fs.trees.tasks == {T1}
+        assert errno_of(fs.kernel.walk, T1, "secrets", "a") == errno.ENOENT
+        assert not fs.plaintexts([A1, B1])
+        fs.refuse = lambda _: None
+        await fs.put(T1, tree(entry("a", A1), entry("d/b", B1)))
+        assert fs.seen(T1, SECRET, "d/b") == (0, 0o444, value_of(B1))
 
 
 async def test_a_full_arena_refuses_and_still_flushes():

@@ -15,7 +15,7 @@ from secretfs.control import log
 from secretfs.control.audit import Caller
 from secretfs.control.keys import Keys
 from secretfs.control.records.cluster import KEYRING, keyring_item
-from secretfs.control.usecases.commits import Act, Change, Commits
+from secretfs.control.usecases.commits import Act, Change, Commits, Unchanged
 from secretfs.crypto.lock import OpenKeyring, UnlockKey
 from secretfs.errors import ConflictError, OutOfSequenceError, SecretfsError, WrongUnlockKeyError
 from secretfs.store.base import Guard, Put
@@ -74,10 +74,15 @@ class Swarm:
 
         Raises: LockedError, StoreFullError.
         """
-        unlock_key = self.keys.opened.unlock_key
-        if unlock_key is not None:
-            await self._note(caller, "unlock-key", {})
-        return unlock_key
+
+        async def decide() -> Change[OpenKeyring] | Unchanged[OpenKeyring]:
+            opened = self.keys.reopened((await keyring_item(self._store)).value)
+            return Change((), (), self._act("unlock-key", {}), opened) if opened.unlock_key else Unchanged(opened)
+
+        self.keys.check()
+        opened = await self._commits.change(caller, decide)
+        self.keys.replace(opened)
+        return opened.unlock_key
 
     def was_shown(self, caller: Caller, unlock_key: UnlockKey) -> None:
         """Somebody has it: from now on the next start takes it."""
@@ -118,18 +123,19 @@ class Swarm:
         """Write down that the unlock key was shown, if it was."""
         if self._shown is None:
             return
-        caller, unlock_key = self._shown
+        shown = caller, unlock_key = self._shown
 
-        async def decide() -> Change[OpenKeyring]:
+        async def decide() -> Change[OpenKeyring] | Unchanged[OpenKeyring]:
             item = await keyring_item(self._store)
             old = self.keys.reopened(item.value)
-            due = old.unlock_key == unlock_key and not old.seen
-            new = replace(old, seen=True) if due else old
-            return Change([Guard(KEYRING, item.rev)], [self._put(new)] if due else [], self._act("lock", {}), new)
+            if old.unlock_key != unlock_key or old.seen:
+                return Unchanged(old)
+            new = replace(old, seen=True)
+            return Change([Guard(KEYRING, item.rev)], [self._put(new)], self._act("lock", {}), new)
 
-        if not self.keys.opened.seen:
-            self.keys.replace(await self._commits.change(caller, decide))
-        self._shown = None
+        self.keys.replace(await self._commits.change(caller, decide))
+        if self._shown is shown:
+            self._shown = None
 
     async def _note(self, caller: Caller, verb: str, detail: Mapping[str, object]) -> None:
         """Write down what somebody did that changed nothing."""
