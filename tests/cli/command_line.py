@@ -23,6 +23,8 @@ _WILD = {
     "<time>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z",
     "<date>": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+",
     "<pid>": r"\d+",
+    "<keyid>": r"[0-9a-f]{16}",
+    "<unlockkey>": r"SWMKEY-1-[A-Za-z0-9+/]{43}",
 }
 
 

@@ -47,6 +47,7 @@ class FakeDaemon:
         self.records: list[dict] = []
         self.values: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.rotation: list[dict] = []  # what is told of it, each time that somebody asks
         self.answers: bytes | None = None
         self.warnings: list[str] | None = None
         self.before_update = lambda: None
@@ -310,12 +311,25 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, daemon.update_service(reference, body, query)
             case "DELETE", ["services", reference]:
                 return 200, daemon.remove_service(reference)
-            case "GET", ["secretfs", "v1", "tasks"]:
+            case _, ["secretfs", "v1", *rest]:
+                return self._native(rest)
+        raise RefusedError(404, "page not found")
+
+    def _native(self, parts: list[str]) -> tuple[int, object]:
+        daemon = self.daemon
+        match self.command, parts:
+            case "GET", ["tasks"]:
                 return 200, list(daemon.tasks.values())
-            case "DELETE", ["secretfs", "v1", "tasks", reference]:
+            case "DELETE", ["tasks", reference]:
                 return 204, daemon.detach(reference)
-            case "GET", ["secretfs", "v1", "audit"]:
+            case "GET", ["audit"]:
                 return 200, daemon.records
+            case "POST", ["keys", "rotation"]:
+                return 202, {"ID": "0123456789abcdef"}
+            case "GET", ["keys", "rotation"]:
+                if not daemon.rotation:
+                    raise RefusedError(503, "the rotation is over")
+                return 200, daemon.rotation.pop(0)
         raise RefusedError(404, "page not found")
 
 

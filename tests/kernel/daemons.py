@@ -140,7 +140,7 @@ class Daemon:
         """A call of the API without the command line's start-up; its JSON. Repeated while control is away."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
-            connection = _Unix(str(self.runtime / "api.sock"))
+            connection = Unix(str(self.runtime / "api.sock"))
             try:
                 connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
                 answer = connection.getresponse()
@@ -294,7 +294,7 @@ def report_of(reader: subprocess.Popen) -> dict:
     return json.loads(reader.communicate(timeout=ANSWER_SECONDS)[0].splitlines()[-1])
 
 
-class _Unix(http.client.HTTPConnection):
+class Unix(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: str) -> None:

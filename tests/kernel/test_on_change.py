@@ -1,8 +1,11 @@
 """A task is told of a change: by a signal, by a command, and by inotify. After the new bytes can be read, once."""
 
+import base64
 import hashlib
+import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from daemons import ANSWER_SECONDS, SECRETFS
+from daemons import ANSWER_SECONDS, SECRETFS, Unix
 
 pytestmark = pytest.mark.kernel
 
@@ -260,3 +263,43 @@ def test_nobody_else_can_touch_a_file_though_he_makes_his_mount_writable(web, pr
     lines = [found.line() for _ in range(3)]
     assert lines[:2] != ["0", "0"]
     assert "0" not in lines[:2]
+
+
+# -- a locked store ----------------------------------------------------------------------------------------------------
+
+
+def autolocked(daemon) -> bytes:
+    daemon.cli("swarm", "update", "--autolock=true")
+    return daemon.out("swarm", "unlock-key", "-q").encode()
+
+
+def test_a_change_that_a_kill_left_for_the_unlock_is_shown_and_told_then(web, hearing):
+    key = autolocked(web)
+    os.kill(web.fs_pid(), signal.SIGSTOP)
+    request = Unix(str(web.runtime / "api.sock"))
+    body = {"Data": base64.b64encode(b"second").decode(), "Drain": 0}
+    request.request("POST", "/secretfs/v1/secrets/db/versions", json.dumps(body), {"Content-Type": "application/json"})
+    while len(web.api("GET", "/secretfs/v1/secrets/db/versions")) < 2:
+        pass
+    web.kill("control", "fs")
+    request.close()
+    web.wait_for("a tree lacks what it did not have before the store was locked")
+    assert web.api("GET", "/info")["Swarm"]["LocalNodeState"] == "locked"
+    assert hearing.nothing_more()
+    [task] = web.api("GET", "/secretfs/v1/tasks")
+    assert task["Lacking"] == 1
+    inside = ("nsenter", "--target", str(task["PID"]), "--mount", "cat", "/run/secrets/db")
+    assert subprocess.run(inside, capture_output=True, check=True).stdout == b"first"
+    web.cli("swarm", "unlock", input=key)
+    assert hearing.line() == shown(db=b"second")
+    assert hearing.nothing_more()
+
+
+def test_an_unlock_that_shows_the_same_bytes_again_tells_nobody(web, hearing):
+    key = autolocked(web)
+    web.kill()
+    web.start()
+    web.cli("swarm", "unlock", input=key)
+    assert hearing.nothing_more()
+    update(web, b"second")
+    assert hearing.line() == shown(db=b"second")
