@@ -66,7 +66,7 @@ def update(arguments: Namespace) -> int:
     _update(client, swarm, autolock=wanted)
     output.line("Swarm updated.")
     if wanted and not before:
-        _print_hint(_key_of(client))
+        _show(client, _key_of(client))
     return 0
 
 
@@ -83,10 +83,7 @@ def unlock_key(arguments: Namespace) -> int:
     key = _key_of(client)
     if not key:
         raise NotFoundError("no unlock key is set")
-    if arguments.quiet:
-        output.line(key)
-    else:
-        _print_hint(key)
+    _show(client, key, quiet=arguments.quiet)
     return 0
 
 
@@ -129,8 +126,16 @@ def _read_key() -> str:
     return (sys.stdin.readline() if sys.stdin is not None else "").strip()
 
 
-def _print_hint(key: str) -> None:
-    for line in (
+def _show(client: Client, key: str, *, quiet: bool = False) -> None:
+    """Print the key; when this returns, the daemon's next start takes it: it answers this after writing that down."""
+    for line in (key,) if quiet else _hint(key):
+        output.line(line)
+    sys.stdout.flush()
+    client.get("/swarm")
+
+
+def _hint(key: str) -> tuple[str, ...]:
+    return (
         "To unlock a swarm manager after it restarts, run the `secretfs swarm unlock`",
         "command and provide the following key:",
         "",
@@ -138,5 +143,4 @@ def _print_hint(key: str) -> None:
         "",
         "Remember to store this key in a password manager, since without it you",
         "will not be able to restart the manager.",
-    ):
-        output.line(line)
+    )

@@ -71,6 +71,7 @@ def test_docker_switches_autolock_on_rotates_unlocks_and_switches_off(daemon):
     second = KEY.search(said)[0]
     assert said == "Successfully rotated manager unlock key.\n" + HINT.format(program="docker", key=second)
     assert first != second
+    assert docker(daemon, "swarm", "unlock-key", "-q") == (0, f"{second}\n")
 
     control_killed(daemon)
     assert "Swarm: locked" in docker(daemon, "info")[1]

@@ -80,6 +80,7 @@ class Swarm:
             return Change((), (), self._act("unlock-key", {}), opened) if opened.unlock_key else Unchanged(opened)
 
         self.keys.check()
+        await self._settle()
         opened = await self._commits.change(caller, decide)
         self.keys.replace(opened)
         return opened.unlock_key
