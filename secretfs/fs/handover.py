@@ -33,6 +33,7 @@ class Estate:
     api_fd: int
     attach_fd: int
     listener: socket.socket
+    ring: tuple[int, ...]  # the ring of opens and its eventfd; none where an older supervisor made none
     arena_bytes: int
     device: str
     init: str
@@ -41,11 +42,12 @@ class Estate:
     def of(cls, start: FsStart) -> "Estate":
         """As the supervisor left it. From here on it is fs that listens: who connects learns of *its* pid and uid."""
         kept = (start.fuse_fd, start.arena_fd, start.api_fd, start.attach_fd)
-        for fd in kept:
+        ring = (start.ring_fd, start.ring_event_fd) if start.ring_fd >= 0 else ()
+        for fd in (*kept, *ring):
             os.set_inheritable(fd, False)
         listener = seqpacket.adopt(start.handover_fd)
         listener.listen(_BACKLOG)
-        return cls(*kept, listener, start.arena_bytes, start.device, start.init)
+        return cls(*kept, listener, ring, start.arena_bytes, start.device, start.init)
 
     async def given(self, usable: Callable[[], int], ready: trio.Event) -> socket.socket | None:
         """Give everything to the first supervisor that comes; the socket to it, or None when none came in time.
@@ -69,10 +71,10 @@ class Estate:
             raise PermissionError(who.uid)
         frame = frames.Handover(self.arena_bytes, usable, f"{self.device} {self.init}")
         ours, theirs = seqpacket.pair()
-        fds = (theirs.fileno(), self.fuse_fd, self.arena_fd, self.api_fd, self.attach_fd, self.listener.fileno())
+        kept = (self.fuse_fd, self.arena_fd, self.api_fd, self.attach_fd, self.listener.fileno(), *self.ring)
         with theirs:
             try:
-                seqpacket.send(connection, frames.encode(frame), fds)
+                seqpacket.send(connection, frames.encode(frame), (theirs.fileno(), *kept))
             except OSError:
                 ours.close()
                 raise

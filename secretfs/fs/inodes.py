@@ -14,6 +14,7 @@ import pyfuse3
 
 from secretfs.fs.arena import Arena
 from secretfs.fs.manifest import Area, Manifest, Node, NodeType, Slot
+from secretfs.link.ring import Subject, subject_slots
 
 _FOREVER: Final = 10 * 365 * 86400.0  # seconds that the kernel may keep names and attributes: changes are told
 _DIRECTORY_MODE: Final = 0o040000
@@ -26,19 +27,20 @@ _BLOCK: Final = 512  # bytes; the unit of st_blocks, whatever st_blksize says (s
 class Inode:
     """What the handlers of one inode need, made before it is asked for."""
 
-    __slots__ = ("attributes", "children", "file_info", "name", "node", "parent")
+    __slots__ = ("attributes", "children", "file_info", "name", "node", "parent", "subject")
 
-    def __init__(self, node: Node, parent: int, name: bytes, size: int) -> None:
+    def __init__(self, node: Node, parent: int, name: bytes, slot: Slot | None) -> None:
         self.node = node
         self.parent = parent
         self.name = name
         self.children: dict[bytes, Inode] | None = {} if node.type is NodeType.DIRECTORY else None
-        self.update(node, size)
+        self.update(node, slot)
 
-    def update(self, node: Node, size: int) -> None:
+    def update(self, node: Node, slot: Slot | None) -> None:
         """Take over owner, mode, size and slot of a newer record of the same inode."""
         self.node = node
-        self.attributes = _attributes(node, size)
+        self.attributes = _attributes(node, slot.size if slot else 0)
+        self.subject = _subject(node, slot) if slot else ()  # what the audit of an open says
         self.file_info = pyfuse3.FileInfo(fh=file_handle(node.serial, node.slot), direct_io=True, keep_cache=False)
 
 
@@ -59,12 +61,11 @@ class Inodes:
     def publish(self, node: Node) -> None:
         """Show a node that was committed, or a newer record of one that is shown."""
         slot = self._manifest.slots.get(node.slot)
-        size = slot.size if slot else 0
         inode = self.by_number.get(node.ino)
         if inode is None:
-            self._add(node, size)
+            self._add(node, slot)
         else:
-            inode.update(node, size)
+            inode.update(node, slot)
         if slot:
             self.allow(node.serial, slot)
 
@@ -98,9 +99,9 @@ class Inodes:
             if inode.children is None:
                 yield inode.node
 
-    def _add(self, node: Node, size: int) -> None:
+    def _add(self, node: Node, slot: Slot | None) -> None:
         parent, name = self._place(node)
-        inode = Inode(node, parent, name, size)
+        inode = Inode(node, parent, name, slot)
         self.by_number[node.ino] = inode
         self.tasks.setdefault(node.task, {})[node.area, node.path] = inode
         siblings = self._children(parent)
@@ -154,7 +155,11 @@ def negative_entry() -> pyfuse3.EntryAttributes:
 def _root() -> Inode:
     """The mountpoint itself: for root alone, and it lists nothing."""
     node = Node(0, pyfuse3.ROOT_INODE, NodeType.DIRECTORY, Area.TASK, 0, 0, 0o700, 0, 0, "", "")
-    return Inode(node, pyfuse3.ROOT_INODE, b"", 0)
+    return Inode(node, pyfuse3.ROOT_INODE, b"", None)
+
+
+def _subject(node: Node, slot: Slot) -> tuple[bytes, ...]:
+    return subject_slots(Subject(node.area, slot.version, node.task, slot.object_id, node.path))
 
 
 def _attributes(node: Node, size: int) -> pyfuse3.EntryAttributes:

@@ -32,12 +32,22 @@ class _FreeLock:
 
 
 class Readiness:
-    """Waits for the device: poll, then spin, then park. Reports the first wait after INIT was handled."""
+    """Waits for the device: poll, then spin, then park. Reports the first wait after INIT was handled, and at each wait
+    that what came before is answered.
+    """
 
-    def __init__(self, spin_seconds: float, *, initialised: Callable[[], bool], ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        spin_seconds: float,
+        *,
+        initialised: Callable[[], bool],
+        ready: Callable[[], None],
+        answered: Callable[[], None],
+    ) -> None:
         self._spin_seconds = spin_seconds
         self._initialised = initialised
         self._ready = ready
+        self._answered = answered
         self._announced = False
         self._poll = select.poll()
         self._registered: int | None = None
@@ -48,6 +58,7 @@ class Readiness:
         if not self._announced and self._initialised():
             self._announced = True
             self._ready()
+        self._answered()
         if fd != self._registered:
             self._poll.register(fd, select.POLLIN)
             self._registered = fd

@@ -24,6 +24,7 @@ from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
 from secretfs.fs.links import ControlLink, SupervisorLink
 from secretfs.fs.manifest import Manifest
+from secretfs.fs.opens import Opens, opened_ring
 from secretfs.fs.operations import Operations
 from secretfs.fs.standby import called
 from secretfs.fs.trees import Trees
@@ -74,9 +75,10 @@ async def _serve(start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int
     manifest = Manifest(Journal(arena_memory, layout))
     arena = Arena(arena_memory, layout, usable, manifest.slots.values())
     inodes = Inodes(manifest, arena)
+    opens = opened_ring(start.ring_fd, start.ring_event_fd)
     async with trio.open_nursery() as nursery:
         trees = Trees(manifest, arena, inodes, nursery=nursery, grow=supervisor.grow)
-        _open_session(start, Operations(manifest, inodes, arena, released=trees.released), ready)
+        _open_session(start, Operations(manifest, inodes, arena, opens, released=trees.released), opens, ready)
         wired = _controls(trees, ready, nursery)
         given = partial(estate.given, lambda: arena.usable, ready)
         nursery.start_soon(_serve_supervisors, supervisor, wired, given, nursery.cancel_scope)
@@ -100,7 +102,7 @@ async def _served_kernel(supervisor: SupervisorLink) -> int:
     return EXIT_UNMOUNTED
 
 
-def _open_session(start: FsStart, operations: Operations, ready: trio.Event) -> None:
+def _open_session(start: FsStart, operations: Operations, opens: Opens, ready: trio.Event) -> None:
     """Give libfuse the recorded INIT in a pipe; inside its INIT handling the device takes the pipe's place.
 
     The reply then goes to the kernel: to a first fs's joy, and for nothing to a successor's (ENOENT, which libfuse
@@ -119,7 +121,9 @@ def _open_session(start: FsStart, operations: Operations, ready: trio.Event) -> 
         initialised = True
 
     operations.initialised = put_device_in_place
-    readiness = loop.Readiness(start.spin_us / 1e6, initialised=lambda: initialised, ready=ready.set)
+    readiness = loop.Readiness(
+        start.spin_us / 1e6, initialised=lambda: initialised, ready=ready.set, answered=opens.answered
+    )
     loop.install(readiness)
     pyfuse3.init(operations, f"/dev/fd/{pipe}", {"default_permissions"})
 

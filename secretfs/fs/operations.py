@@ -1,8 +1,8 @@
 """The handlers of FUSE requests. None of them waits, changes a tree, or lets anything but FUSEError out.
 
 The file system is read-only, and says so itself: a container with CAP_SYS_ADMIN can remount its bind read-write.
-``ctx`` is not looked at: the kernel checks owner and mode (``default_permissions``), and a tree holds only what its
-task was granted.
+``ctx`` decides nothing: the kernel checks owner and mode (``default_permissions``), and a tree holds only what its task
+was granted. The audit of an open says who it was.
 """
 
 import errno
@@ -18,6 +18,7 @@ from secretfs.fs import log
 from secretfs.fs.arena import Arena
 from secretfs.fs.inodes import Inode, Inodes, negative_entry, of_a_file, slot_of_handle
 from secretfs.fs.manifest import Manifest, Slot
+from secretfs.fs.opens import Opens
 
 NAME_MAX: Final = 255  # bytes (linux/limits.h)
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
@@ -65,6 +66,7 @@ class Operations(pyfuse3.Operations):
         manifest: Manifest,
         inodes: Inodes,
         arena: Arena,
+        opens: Opens,
         *,
         released: Callable[[Slot], None],
     ) -> None:
@@ -73,6 +75,7 @@ class Operations(pyfuse3.Operations):
         self._inodes = inodes.by_number
         self._readable = inodes.readable
         self._arena = arena
+        self._record = opens.record
         self._released = released
         self.initialised: Callable[[], None] = _nothing
         self._negative = negative_entry()
@@ -120,12 +123,13 @@ class Operations(pyfuse3.Operations):
         return self._known(inode).attributes
 
     @_handler
-    def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:  # noqa: ARG002
-        """A file handle on the version that is shown now; it is counted before the kernel hears of it."""
+    def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:
+        """A file handle on the version that is shown now; counted, and recorded, before the kernel hears of it."""
         if flags & _WRITING:
             raise FUSEError(errno.EROFS)
         found = self._known(inode)
         self._arena.opened(self._manifest.slots[found.node.slot])
+        self._record(found.subject, ctx.pid, ctx.uid, ctx.gid)
         return found.file_info
 
     @_handler

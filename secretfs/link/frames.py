@@ -6,7 +6,7 @@ IDs travel as 25 ASCII bytes. The table ``_LAYOUTS`` is the whole format: nothin
 ===================  =====================================================================================
 supervisor → fs      Ping, Wire (+ socket, mailbox), Grown, Stop; to a standby: Go (+ pidfd of the one before, or none)
 fs → supervisor      Pong, Ready, Grow, Loaded
-fs → next supervisor Handover (+ socket, device, arena, listeners of API, attach and handover)
+fs → next supervisor Handover (+ socket, device, arena, listeners of API, attach and handover, ring of opens, eventfd)
 supervisor → control Ping, Identity, Wire (+ socket, mailbox), TreeFd (+ fd), Namespaces, Members (+ pidfds), Repaired,
                      MountsDropped, Acted, Stop
 control → supervisor Pong, Ready, Stopped, AskTreeFd, AskNamespaces (+ pidfd), AskMembers, AskRepair,
@@ -261,7 +261,7 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What fs gives to a supervisor that takes the place of one that is gone; six descriptors travel with it.
+    """What fs gives to a supervisor that takes the place of one that is gone; six descriptors travel with it, or eight.
 
     ``usable``: bytes of the arena that may hold plaintext, to be locked again. ``parts``: the mount's device number and
     the recorded INIT, both as text, with a blank between them.

@@ -4,9 +4,12 @@ The descriptors are inherited. No secret and no key is among the arguments: they
 """
 
 from dataclasses import MISSING, astuple, dataclass, fields
-from typing import Self
+from typing import Final, Self
 
 from secretfs.errors import LinkError
+
+AUDIT_BYTES: Final = 64 << 20  # what is kept of the audit, unless told otherwise
+AUDIT_SECONDS: Final = 90 * 86_400
 
 
 class _Arguments:
@@ -35,7 +38,8 @@ class _Arguments:
 
 @dataclass(frozen=True, slots=True)
 class FsStart(_Arguments):
-    """For fs. ``usable_bytes``: how much of the arena is locked; ``init``: the recorded INIT in hexadecimal.
+    """For fs. ``usable_bytes``: how much of the arena is locked; ``init``: the recorded INIT in hexadecimal;
+    ``ring_fd``: the ring of opens (link/ring.py), -1 where an older supervisor has none.
 
     The listening sockets are for the next supervisor only. A standby (1) loads everything and serves when it is told.
     """
@@ -54,11 +58,15 @@ class FsStart(_Arguments):
     spin_us: int
     standby: int
     init: str
+    ring_fd: int = -1
+    ring_event_fd: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class ControlStart(_Arguments):
-    """For control. ``services_fd``: the directory of the services' sockets; ``api_gid``: whose the API's socket is."""
+    """For control. ``services_fd``: the directory of the services' sockets; ``api_gid``: whose the API's socket is;
+    ``audit_bytes``, ``audit_seconds``: how much of the audit is kept.
+    """
 
     supervisor_fd: int
     api_fd: int
@@ -69,6 +77,10 @@ class ControlStart(_Arguments):
     root_key: str
     services_fd: int = -1
     api_gid: int = 0  # no group, root alone
+    ring_fd: int = -1
+    ring_event_fd: int = -1
+    audit_bytes: int = AUDIT_BYTES
+    audit_seconds: int = AUDIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +98,5 @@ class SupervisorStart(_Arguments):
     spin_us: int
     takeover: int = 0
     home_mnt: int = 0
+    audit_bytes: int = AUDIT_BYTES
+    audit_seconds: int = AUDIT_SECONDS

@@ -17,6 +17,7 @@ from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.linux import mountinfo, peer, process, seqpacket
 from secretfs.supervisor import log
+from secretfs.supervisor.ring import OpensRing
 from secretfs.supervisor.setup import Sockets
 
 SOCKET: Final = "handover.sock"
@@ -24,6 +25,7 @@ HANDOVER_SECONDS: Final = 5.0  # an fs that is still starting gives nothing befo
 _END_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 _FDS: Final = 6
+_RING_FDS: Final = 2  # an older fs has no ring of opens
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Legacy:
     fuse_fd: int
     arena_fd: int
     sockets: Sockets
+    ring: OpensRing | None
     arena_bytes: int
     usable: int
     device: str
@@ -44,7 +47,7 @@ class Legacy:
         """Close everything but the pidfd: fs, if it lives, waits for another supervisor."""
         for end in (self.end, self.sockets.api, self.sockets.attach, self.sockets.handover):
             end.close()
-        for fd in (self.fuse_fd, self.arena_fd):
+        for fd in (self.fuse_fd, self.arena_fd, *(self.ring.fds if self.ring else ())):
             os.close(fd)
 
 
@@ -96,13 +99,13 @@ def _connected(path: str) -> tuple[socket.socket, int] | None:
 
 def _given(connection: socket.socket, pidfd: int) -> Legacy | None:
     try:
-        packet, fds, _flags = seqpacket.receive_fds(connection, frames.MAX_FRAME_BYTES, _FDS)
+        packet, fds, _flags = seqpacket.receive_fds(connection, frames.MAX_FRAME_BYTES, _FDS + _RING_FDS)
     except OSError:
         return None
     try:
         frame = frames.expect(frames.decode(packet), frames.Handover)
         device, init = frame.parts.split(" ")
-        end, fuse_fd, arena_fd, api, attach, handover = fds
+        end, fuse_fd, arena_fd, api, attach, handover, *ring = fds
         if os.fstat(arena_fd).st_size != ArenaLayout(frame.arena_bytes).total:
             raise LinkError("the arena is of another size")
         raw = bytes.fromhex(init)
@@ -113,7 +116,9 @@ def _given(connection: socket.socket, pidfd: int) -> Legacy | None:
         return None
     sockets = Sockets.adopted(api, attach, handover)
     usable = frame.usable
-    return Legacy(seqpacket.adopt(end), pidfd, fuse_fd, arena_fd, sockets, frame.arena_bytes, usable, device, raw)
+    opens = OpensRing.adopted(ring)
+    adopted = seqpacket.adopt(end)
+    return Legacy(adopted, pidfd, fuse_fd, arena_fd, sockets, opens, frame.arena_bytes, usable, device, raw)
 
 
 def _in_place(given: Legacy, mountpoint: str) -> bool:

@@ -13,6 +13,7 @@ from secretfs.supervisor.arena import ArenaMemory
 from secretfs.supervisor.child import Child
 from secretfs.supervisor.connection import Connection
 from secretfs.supervisor.handover import Legacy, legacy
+from secretfs.supervisor.ring import OpensRing
 from secretfs.supervisor.setup import Ids, Sockets
 from secretfs.supervisor.takeover import end_holder
 
@@ -22,13 +23,17 @@ CONTROL: Final = "secretfs.control"
 
 @dataclass(slots=True)
 class Holdings:
-    """``locks`` last as long as this does; ``fs``: one that was found alive, and serves."""
+    """``locks`` last as long as this does; ``fs``: one that was found alive, and serves. ``outdated``: it cannot
+    do all that this version does.
+    """
 
     locks: tuple[int, int]
     arena: ArenaMemory
     connection: Connection
     sockets: Sockets
+    ring: OpensRing
     fs: Child | None
+    outdated: bool = False
 
     def touch(self, path: str) -> None:
         """Have the kernel tell who watches this path of the file system. Raises OSError."""
@@ -50,9 +55,10 @@ def claimed(start: SupervisorStart, control: Ids) -> Holdings:
 def _made(start: SupervisorStart, locks: tuple[int, int]) -> Holdings:
     mountpoint.clear(start.mountpoint)
     arena = ArenaMemory.made(start.arena_bytes)
+    ring = OpensRing.made()
     sockets = Sockets.made(start.runtime_dir)
     connection = Connection.made(start.mountpoint)  # last: whatever else is refused leaves no mount behind
-    return Holdings(locks, arena, connection, sockets, None)
+    return Holdings(locks, arena, connection, sockets, ring, None)
 
 
 def _adopted(start: SupervisorStart, locks: tuple[int, int], found: Legacy) -> Holdings:
@@ -60,12 +66,13 @@ def _adopted(start: SupervisorStart, locks: tuple[int, int], found: Legacy) -> H
         arena = ArenaMemory(found.arena_fd, found.arena_bytes, found.usable)
         connection = Connection(start.mountpoint, found.fuse_fd, found.init)
         fs = Child.adopted(FS, found.end, found.pidfd)
+        ring = found.ring or OpensRing.made()
     except OSError as exc:
         raise SetupError(f"what fs has given cannot be used: {exc}") from exc
     log.info("fs adopted", pid=fs.pid, device=found.device, arena_bytes=found.arena_bytes)
     if found.arena_bytes != start.arena_bytes:
         log.warning("the arena keeps its size until the next start without a living fs", bytes=found.arena_bytes)
-    return Holdings(locks, arena, connection, found.sockets, fs)
+    return Holdings(locks, arena, connection, found.sockets, ring, fs, outdated=found.ring is None)
 
 
 def started_fs(held: Holdings, ids: Ids, *, spin_us: int, standby: bool) -> Child:
@@ -82,8 +89,10 @@ def started_fs(held: Holdings, ids: Ids, *, spin_us: int, standby: bool) -> Chil
         spin_us=spin_us,
         standby=int(standby),
         init=held.connection.init.hex(),
+        ring_fd=held.ring.fd,
+        ring_event_fd=held.ring.event_fd,
     ).words()
-    return Child.started(FS, words[1:], fds)
+    return Child.started(FS, words[1:], (*fds, *held.ring.fds))
 
 
 def started_control(held: Holdings, ids: Ids, start: SupervisorStart) -> Child:
@@ -92,8 +101,21 @@ def started_control(held: Holdings, ids: Ids, start: SupervisorStart) -> Child:
     api_gid = setup.api_gid()
     services = setup.services_directory(start.runtime_dir, ids.uid, api_gid)
     try:
-        fds = (api, attach, services)
-        control = ControlStart(0, api, attach, ids.uid, ids.gid, start.state_dir, start.root_key, services, api_gid)
+        fds = (api, attach, services, *held.ring.fds)
+        control = ControlStart(
+            0,
+            api,
+            attach,
+            ids.uid,
+            ids.gid,
+            start.state_dir,
+            start.root_key,
+            services,
+            api_gid,
+            *held.ring.fds,
+            start.audit_bytes,
+            start.audit_seconds,
+        )
         return Child.started(CONTROL, control.words()[1:], fds)
     finally:
         os.close(services)

@@ -192,7 +192,7 @@ class Supervisor:
         start = self._start
         log.info("ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
         systemd.notify(*([f"MAINPID={os.getpid()}"] if start.takeover else []), "READY=1")
-        if self._adopted and start.takeover:
+        if self._adopted and (start.takeover or self._held.outdated):
             self._start_successor()
 
     # -- tending -----------------------------------------------------------------------------------------------------

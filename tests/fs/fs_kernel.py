@@ -9,6 +9,7 @@ import errno
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pyfuse3
 import pytest
@@ -18,6 +19,7 @@ from pyfuse3 import FUSEError
 from secretfs.fs.operations import Operations
 
 ROOT = pyfuse3.ROOT_INODE
+CALLER = SimpleNamespace(pid=4711, uid=1000, gid=100)
 
 
 def answer(request):
@@ -82,7 +84,7 @@ class Kernel:
     def open(self, ino: int) -> Handle:
         if stat.S_ISDIR(self.stat(ino).st_mode):
             raise FUSEError(errno.EISDIR)
-        return Handle(ino, answer(self.operations.open(ino, 0, None)).fh)
+        return Handle(ino, answer(self.operations.open(ino, 0, CALLER)).fh)
 
     def read(self, handle: Handle) -> bytes:
         return bytes(answer(self.operations.read(handle.number, 0, 1 << 20)))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from mmap import mmap
 
 import pytest
 import trio
@@ -17,9 +18,11 @@ from secretfs.fs.arena import Arena
 from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
 from secretfs.fs.manifest import Manifest
+from secretfs.fs.opens import Opens
 from secretfs.fs.operations import Operations
 from secretfs.fs.trees import Trees
 from secretfs.link.layout import PAGE, ArenaLayout, pages
+from secretfs.link.ring import RING_BYTES
 
 CANARY = 32  # bytes
 
@@ -75,6 +78,7 @@ class World:
         self.refuse: Callable[[Entry], Exception | None] = lambda _entry: None
         self.before_fill: Callable[[Entry], object] | None = None
         self.grows_to: int | None = None
+        self.ring = mmap(-1, RING_BYTES)
         self._start()
 
     def _start(self) -> None:
@@ -83,7 +87,8 @@ class World:
         self._watch_arena()
         self.inodes = Inodes(self.manifest, self.arena)
         self.trees = Trees(self.manifest, self.arena, self.inodes, nursery=self._nursery, grow=self._grow)
-        self.kernel.operations = Operations(self.manifest, self.inodes, self.arena, released=self.trees.released)
+        opens = Opens(self.ring, lambda: None)
+        self.kernel.operations = Operations(self.manifest, self.inodes, self.arena, opens, released=self.trees.released)
         self.kernel.before_notification = self._notified
         self.scope = trio.CancelScope()
 

@@ -24,10 +24,10 @@ def estate(tmp_path):
     listener.setblocking(False)
     listener.listen(8)
     fds = []
-    for name in ("fuse", "arena", "api", "attach"):
+    for name in ("fuse", "arena", "api", "attach", "opens", "event"):
         (tmp_path / name).write_text(name)
         fds.append(os.open(tmp_path / name, os.O_RDONLY))
-    yield Estate(*fds, listener, 1 << 20, "0:44", "00ff")
+    yield Estate(*fds[:4], listener, tuple(fds[4:]), 1 << 20, "0:44", "00ff")
     listener.close()
     for fd in fds:
         os.close(fd)
@@ -53,13 +53,14 @@ async def given(estate, ready=None):
 async def test_root_gets_everything_and_a_socket_to_fs(estate):
     with connected(estate) as supervisor:
         ours = await given(estate)
-        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 6)
+        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
     assert frames.decode(packet) == frames.Handover(1 << 20, USABLE, "0:44 00ff")
     theirs = seqpacket.adopt(fds[0])
     theirs.send(b"word")
     assert ours.recv(10) == b"word"
     assert [os.read(fd, 10) for fd in fds[1:5]] == [b"fuse", b"arena", b"api", b"attach"]
     assert os.fstat(fds[5]).st_ino == os.fstat(estate.listener.fileno()).st_ino
+    assert [os.read(fd, 10) for fd in fds[6:]] == [b"opens", b"event"]
     for fd in fds[1:]:
         os.close(fd)
     ours.close()
@@ -70,7 +71,7 @@ async def test_fs_can_be_handed_over_again_and_again(estate):
     for _ in range(3):
         with connected(estate) as supervisor:
             (await given(estate)).close()
-            packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 6)
+            packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
             assert packet
             for fd in fds:
                 os.close(fd)
@@ -82,7 +83,7 @@ async def test_anybody_else_gets_nothing_and_root_after_him_everything(estate, m
     with connected(estate) as stranger, connected(estate) as supervisor:
         (await given(estate)).close()
         assert stranger.recv(100) == b""
-        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 6)
+        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
         assert packet
         for fd in fds:
             os.close(fd)
@@ -92,7 +93,7 @@ async def test_who_is_gone_before_he_is_let_in_keeps_nobody_out(estate):
     connected(estate).close()
     with connected(estate) as supervisor:
         (await given(estate)).close()
-        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 6)
+        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
         assert packet
         for fd in fds:
             os.close(fd)
@@ -119,7 +120,7 @@ async def test_an_fs_that_does_not_serve_yet_is_nothing_to_give(estate):
                 supervisor.recv(1)
             ready.set()
         heirs[0].close()
-        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 6)
+        packet, fds, _ = seqpacket.receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
         assert packet
         for fd in fds:
             os.close(fd)

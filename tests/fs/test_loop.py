@@ -21,7 +21,7 @@ def pipe():
 
 
 def readiness(*, spin=0.0, initialised=lambda: True, ready=lambda: None):
-    return Readiness(spin, initialised=initialised, ready=ready)
+    return Readiness(spin, initialised=initialised, ready=ready, answered=lambda: None)
 
 
 async def test_a_device_with_a_request_is_not_waited_for(pipe):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pyfuse3
 import pytest
-from fs_kernel import answer, entries
+from fs_kernel import CALLER, answer, entries
 from fs_memory import journal_halves
 from fs_world import entry, ref, tree, value_of, world
 from pyfuse3 import FUSEError
@@ -94,7 +94,7 @@ async def test_opening_to_write_is_refused(fs, name):
     [
         ("lookup", (NOWHERE, b"a", None)),
         ("getattr", (NOWHERE & ~1, None)),  # a directory that is gone
-        ("open", (NOWHERE, os.O_RDONLY, None)),
+        ("open", (NOWHERE, os.O_RDONLY, CALLER)),
         ("opendir", (NOWHERE, None)),
         ("lookup", (pyfuse3.ROOT_INODE, b"nobody", None)),
     ],
@@ -162,10 +162,10 @@ async def test_a_read_makes_no_copy_of_the_value(fs):
 async def test_an_open_is_direct_and_counted(fs):
     ino = ino_of(fs, "secrets", "a")
     slot = fs.manifest.slot_of(A1.object_id, 1)
-    first = answer(fs.kernel.operations.open(ino, os.O_RDONLY, None))
+    first = answer(fs.kernel.operations.open(ino, os.O_RDONLY, CALLER))
     assert (first.direct_io, first.keep_cache) == (True, False)
     assert fs.arena.open_count(slot) == 1
-    answer(fs.kernel.operations.open(ino, os.O_RDONLY | os.O_CLOEXEC, None))
+    answer(fs.kernel.operations.open(ino, os.O_RDONLY | os.O_CLOEXEC, CALLER))
     assert fs.arena.open_count(slot) == 2
     answer(fs.kernel.operations.release(first.fh))
     assert fs.arena.open_count(slot) == 1
@@ -251,7 +251,7 @@ def test_a_bug_in_a_handler_is_eio_and_one_line_in_the_log(handler, arguments, c
         def get(self, *_):
             raise ZeroDivisionError("a value must not be told: s3cret")
 
-    operations = Operations(Broken(), Broken(), Broken(), released=Broken())
+    operations = Operations(Broken(), Broken(), Broken(), Broken(), released=Broken())
     del operations._statvfs
     assert refused(getattr(operations, handler)(*arguments)) == errno.EIO
     line = json.loads(capfd.readouterr().err)

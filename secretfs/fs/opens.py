@@ -1,0 +1,87 @@
+"""Every open is in the ring before the kernel has its answer. Nothing here waits, and nothing here is a system call.
+
+One request is in hand at a time, so at most one record is not answered yet. fs that dies in between leaves ANSWERED
+behind HEAD: the kernel asks its successor again, and that record says that it repeats the one before. control is woken
+after the answer, and only when it sleeps.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from mmap import mmap
+from typing import Final
+
+from secretfs.errors import LinkError
+from secretfs.link import ring
+from secretfs.link.ring import ANSWERED, HEAD, LOST, LOST_AT, REPEATED, SLOT, SLOTS, TAIL, WAITING
+
+_PACK: Final = SLOT.pack_into
+
+
+class Opens:
+    """The writing end. There is one fs at a time that serves, and it alone makes one of these."""
+
+    def __init__(self, memory: mmap, wake: Callable[[], None]) -> None:
+        """``memory`` is the whole ring; ``wake`` lets control look at it."""
+        self._ring = memoryview(memory)
+        self._words = self._ring[: ring.HEADER_BYTES].cast("Q")
+        self._wake = wake
+        self._head = self._words[HEAD]
+        self._in_doubt = self._unanswered()
+        self._words[ANSWERED] = self._head
+        self._new = True  # what is there from before may not have been told
+
+    def record(self, subject: tuple[bytes, ...], thread: int, uid: int, gid: int) -> None:
+        """Write an open down; when there is no room, count it as lost."""
+        head = self._head
+        words = self._words
+        if head + len(subject) - words[TAIL] > SLOTS:
+            words[LOST_AT] = time.time_ns()
+            words[LOST] += 1
+            return
+        flags = self._flags(subject, thread) if self._in_doubt else 0
+        at = ring.HEADER_BYTES + head % SLOTS * ring.SLOT_BYTES
+        _PACK(self._ring, at, head, time.time_ns(), thread, uid, gid, flags, subject[0])
+        head += 1
+        for part in subject[1:]:
+            ring.put_more(self._ring, head, part)
+            head += 1
+        words[HEAD] = self._head = head
+        self._new = True
+
+    def answered(self) -> None:
+        """Whatever was recorded has had its answer."""
+        if not self._new:
+            return
+        words = self._words
+        words[ANSWERED] = self._head
+        if words[WAITING]:
+            words[WAITING] = 0
+            self._wake()
+        self._new = False
+
+    def _unanswered(self) -> tuple[int, ring.Subject] | None:
+        """Thread and subject of the one record that a predecessor may not have answered."""
+        answered = self._words[ANSWERED]
+        if answered == self._head:
+            return None
+        try:
+            last = ring.read(self._ring, answered, self._head)
+        except LinkError:
+            return None
+        return last.thread, last.subject
+
+    def _flags(self, subject: tuple[bytes, ...], thread: int) -> int:
+        """A thread that waits for an answer opens nothing else meanwhile: its next open is the one, or none is."""
+        doubted, what = self._in_doubt or (0, None)
+        if thread != doubted:
+            return 0
+        self._in_doubt = None
+        return REPEATED if what is not None and subject == ring.subject_slots(what) else 0
+
+
+def opened_ring(fd: int, event_fd: int) -> Opens:
+    """The ring that the supervisor has made. An older one makes none: then nobody reads what is recorded."""
+    if fd < 0:
+        return Opens(mmap(-1, ring.RING_BYTES), lambda: None)
+    return Opens(mmap(fd, ring.RING_BYTES), lambda: os.eventfd_write(event_fd, 1))
