@@ -4,6 +4,7 @@ The unlock key is read from a terminal that does not show it, or from one line o
 command line.
 """
 
+import os
 import sys
 from argparse import Namespace, _SubParsersAction
 
@@ -14,6 +15,7 @@ from secretfs.cli.parser import CommandParser, add_commands, examples
 from secretfs.errors import ConflictError, NotFoundError, PreconditionError, UsageError
 
 _PROMPT = "Enter unlock key: "
+_MAX_LINE_BYTES = 4096
 _BOOLEANS = {  # strconv.ParseBool
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
@@ -119,11 +121,15 @@ def _key_of(client: Client) -> str:
 
 def _read_key() -> str:
     """One line, from whoever types it or from a file or pipe."""
-    if sys.stdin is not None and sys.stdin.isatty():
-        import getpass
+    try:
+        if os.isatty(0):
+            import getpass
 
-        return getpass.getpass(_PROMPT).strip()
-    return (sys.stdin.readline() if sys.stdin is not None else "").strip()
+            return getpass.getpass(_PROMPT).strip()
+        with open(0, "rb", closefd=False) as stdin:
+            return stdin.readline(_MAX_LINE_BYTES).decode("latin-1").strip()
+    except (EOFError, OSError):  # nothing is there: refused as no key, as everything else that is none
+        return ""
 
 
 def _show(client: Client, key: str, *, quiet: bool = False) -> None:

@@ -16,6 +16,7 @@ LOCKED = (
     'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.'
 )
 ALREADY = 'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
+REFUSED = "secretfs: error: swarm could not be unlocked: invalid key provided"
 HINT = """To unlock a swarm manager after it restarts, run the `{program} swarm unlock`
 command and provide the following key:
 
@@ -108,9 +109,10 @@ def test_secretfs_says_the_same_with_a_hint(daemon):
     ):  # fmt: skip
         code, said = secretfs(daemon, *words.split())
         assert (code == 0, said) == (False, refused), words
-    assert secretfs(daemon, "swarm", "unlock", stdin=b"x\n") == (1, "secretfs: error: invalid key string\n")
-    refused = "secretfs: error: swarm could not be unlocked: invalid key provided\n"
-    assert secretfs(daemon, "swarm", "unlock", stdin=WRONG.encode()) == (1, refused)
+    for nonsense in (b"x\n", b"", b"\xff\0\n", b"SWMKEY-1-" + b"A" * 1_000_000):
+        code, said = secretfs(daemon, "swarm", "unlock", stdin=nonsense)
+        assert (code, said) in ((1, "secretfs: error: invalid key string\n"), (1, f"{REFUSED}\n")), nonsense[:10]
+    assert secretfs(daemon, "swarm", "unlock", stdin=WRONG.encode()) == (1, f"{REFUSED}\n")
     assert secretfs(daemon, "swarm", "unlock", stdin=f"{key}\n".encode()) == (0, "")
     assert secretfs(daemon, "swarm", "update", "--autolock=false") == (0, "Swarm updated.\n")
     control_killed(daemon)

@@ -54,6 +54,7 @@ class Rotation:
         self._store = commits.store
         self._keys = keys
         self._values = values
+        self._beginning = trio.Lock()
         self._due = trio.Event()
         self.progress = Progress()
 
@@ -69,15 +70,11 @@ class Rotation:
             return self._change("rotate", item, replace(old, keyring=old.keyring.rotated()))
 
         self._keys.check()
-        if not self.progress.running:
-            self.progress = Progress(running=True)
-            try:
+        async with self._beginning:
+            if not self.progress.running:
                 self._keys.replace(await self._commits.change(caller, decide))
-            except BaseException:
-                self.progress.running = False
-                raise
-            self._due.set()
-        return self._keys.keyring.active.key_id.hex()
+                self.resume()
+            return self._keys.keyring.active.key_id.hex()
 
     def resume(self) -> None:
         """Go on with what an earlier control began. Not to be called while locked."""
