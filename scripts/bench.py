@@ -4,6 +4,9 @@
 A task of a daemon in temporary directories mounts a tmpfs of its own with the same files, and times the same calls on
 both, round by round. The daemon and the task share one processor, so that what is measured is work and not the wake-up
 of a halted one. The time of Python's own call is in both columns: the ratio for a C program is higher.
+
+Then the command line beside docker's: ``secret ls`` as a whole process, from its start to its end, in turn, with the
+same daemon and all processors.
 """
 
 import os
@@ -24,13 +27,15 @@ READY_SECONDS: Final = 30
 SMALL_BYTES: Final = 64
 LARGE_BYTES: Final = 511_999
 IN_TASK: Final = "--in-task"
+LISTINGS: Final = 41
 
 Call = Callable[[], None]
 
 
 def main() -> int:
     """Start a daemon and a task on one processor; the task does the measuring."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
     with tempfile.TemporaryDirectory(prefix="secretfs-bench.") as name:
         work = Path(name)
         (work / "tmpfs").mkdir()
@@ -41,7 +46,27 @@ def main() -> int:
                 subprocess.run([*host, "secret", "create", secret, "-"], input=value, check=True, capture_output=True)
                 grants += ["--secret", secret]
             task = [*host, "run", *grants, "--target-dir", str(work / "secrets"), "--"]
-            return subprocess.run([*task, sys.executable, __file__, IN_TASK, str(work)], check=False).returncode
+            subprocess.run([*task, sys.executable, __file__, IN_TASK, str(work)], check=True)
+            os.sched_setaffinity(0, processors)
+            compare_listings(host, work)
+    return 0
+
+
+def compare_listings(host: list[str], work: Path) -> None:
+    """Time ``secret ls`` of secretfs and of docker, and print both and the ratio."""
+    environment = os.environ | {"DOCKER_HOST": host[-1], "DOCKER_CONFIG": str(work / "docker")}
+
+    def run(command: list[str]) -> None:
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    seconds: dict[str, list[float]] = {}
+    for _ in range(LISTINGS):
+        for program, words in (("docker", ["docker"]), ("secretfs", host)):
+            seconds.setdefault(program, []).append(seconds_of(lambda words=words: run([*words, "secret", "ls"]), 1))
+    docker, ours = (statistics.median(seconds[program]) * 1e3 for program in ("docker", "secretfs"))
+    sys.stdout.write(f"\n{'':<28}{'docker ms':>10}{'secretfs ms':>13}{'ratio':>8}\n")
+    sys.stdout.write(f"{'secret ls, whole process':<28}{docker:>10.1f}{ours:>13.1f}{ours / docker:>8.2f}\n")
+    sys.stdout.write(f"medians of {LISTINGS} runs in turn\n")
 
 
 @contextmanager

@@ -14,6 +14,10 @@ from collections.abc import Sequence
 
 from secretfs.errors import UsageError
 
+# argparse would look for a translation of each of its words, in all directories of the locale. The words here have
+# none, and a mixture of two languages is no help.
+setattr(argparse, "_", str)  # noqa: B010 - its stubs do not have it
+
 HOST_HELP = "the daemon's socket (default $SECRETFS_HOST or unix:///run/secretfs/api.sock)"
 
 
@@ -131,9 +135,42 @@ class CommandParser(argparse.ArgumentParser):
         return arranged
 
 
+class _Deferred:
+    """A CommandParser that is made when it is used: of all that a noun has, one is, and each takes its time."""
+
+    def __init__(
+        self, prog: str, usage: str | None = None, description: str | None = None, epilog: str | None = None
+    ) -> None:
+        self._options = prog, usage, description, epilog
+        self._calls: list[tuple[str, tuple[str, ...], dict[str, object]]] = []
+        self._made: CommandParser | None = None
+
+    def add_argument(self, *names: str, **options: object) -> None:
+        """Note it, or do it, when there is a parser already."""
+        self._note("add_argument", names, options)
+
+    def set_defaults(self, **options: object) -> None:
+        """The same."""
+        self._note("set_defaults", (), options)
+
+    def _note(self, method: str, names: tuple[str, ...], options: dict[str, object]) -> None:
+        if self._made is None:
+            self._calls.append((method, names, options))
+        else:
+            getattr(self._made, method)(*names, **options)
+
+    def __getattr__(self, name: str) -> object:
+        if self._made is None:
+            self._made = CommandParser(*self._options)
+            for method, names, options in self._calls:
+                getattr(self._made, method)(*names, **options)
+        return getattr(self._made, name)
+
+
 def add_commands(parser: CommandParser) -> "argparse._SubParsersAction[CommandParser]":
     """The place where the commands of a noun, or of the program, are added; one of them must be given."""
-    return parser.add_subparsers(title="commands", metavar="COMMAND", dest=argparse.SUPPRESS)
+    deferred = cast("type[CommandParser]", _Deferred)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", dest=argparse.SUPPRESS, parser_class=deferred)
 
 
 def examples(*lines: str) -> str:
@@ -150,4 +187,9 @@ def _unknown_command(word: str, prog: str, known: list[str]) -> str:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import NoReturn, cast
+else:
+
+    def cast(_: str, value: object) -> object:
+        """As typing.cast; typing takes 5 ms."""
+        return value

@@ -15,8 +15,11 @@ from command_line import Ended, run
 from fake_daemon import FakeDaemon
 from real_daemon import real_daemon
 
+import secretfs
 from secretfs.cli.main import MODULES
+from secretfs.cli.parser import CommandParser
 
+SOURCE = str(Path(secretfs.__file__).parent.parent)
 PROGRAM = [sys.executable, "-m", "secretfs.cli.main"]
 NOUNS = {
     "secret": ("create", "ls", "inspect", "rm", "update", "versions", "rollback", "prune"),
@@ -24,9 +27,10 @@ NOUNS = {
     "service": ("create", "update", "ls", "inspect", "ps", "rm"),
 }
 COMMANDS = ["", *NOUNS, *(f"{noun} {verb}" for noun, verbs in NOUNS.items() for verb in verbs), "ps", "detach", "audit"]
-# What a listing may load beside what argparse, socket and json load themselves.
+# What no listing may load: everybody waits for it at each command. It takes argparse and json, and what these take.
 HEAVY = {"asyncio", "base64", "contextlib", "ctypes", "dataclasses", "datetime", "difflib", "http", "inspect"}
-HEAVY |= {"logging", "msgspec", "pathlib", "shutil", "subprocess", "typing", "trio", "urllib"}
+HEAVY |= {"locale", "logging", "msgspec", "pathlib", "selectors", "shutil", "socket", "subprocess", "textwrap", "trio"}
+HEAVY |= {"typing", "urllib"}
 
 
 def program(daemon: FakeDaemon, *words: str, **options: object) -> "subprocess.CompletedProcess[str]":
@@ -75,17 +79,41 @@ def test_examples_of_every_help_work_when_pasted(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-def test_listing_imports_little(daemon: FakeDaemon) -> None:
+@pytest.mark.parametrize("noun", ["secret", "config", "service"])
+def test_listing_imports_little(daemon: FakeDaemon, noun: str) -> None:
     code = (
-        "import sys; before = set(sys.modules); from secretfs.cli.main import main; main(['secret', 'ls']);"
+        f"import sys; before = set(sys.modules); from secretfs.cli.main import main; main(['{noun}', 'ls']);"
         "sys.stderr.write(' '.join(sorted(set(sys.modules) - before)))"
     )
     environment = {**os.environ, "SECRETFS_HOST": daemon.host}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    # No site-packages, as what they import at every start (coverage, an editable install) hides what we do.
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {SOURCE!r}); {code}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    loaded = set(done.stderr.split())
     assert done.stdout.startswith("ID  ")
-    assert {"socket", "json", "argparse"} <= set(done.stderr.split())
-    assert not HEAVY & set(done.stderr.split())
-    assert not [name for name in done.stderr.split() if name.startswith(("secretfs.core", "secretfs.cli.template"))]
+    assert {"_socket", "json", "argparse"} <= loaded
+    assert not HEAVY & loaded
+    assert not [name for name in loaded if name.startswith(("secretfs.core", "secretfs.cli.template"))]
+
+
+def test_only_the_command_that_is_run_is_defined(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    begin = CommandParser.__init__
+
+    def noted(parser: CommandParser, *words: object, **options: object) -> None:
+        begin(parser, *words, **options)
+        made.append(parser.prog)
+
+    monkeypatch.setattr(CommandParser, "__init__", noted)
+    assert run("unix:///nowhere", ["secret", "ls"]).code == 1
+    assert made == ["secretfs", "secretfs secret", "secretfs secret ls"]
+
+
+def test_installed_package_needs_no_import_hook() -> None:
+    """One costs every start of Python 20 ms."""
+    code = "import sys; print(*sys.meta_path, *sys.path_hooks)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert "__editable__" not in done.stdout
 
 
 def test_reader_that_went_away_is_no_message(daemon: FakeDaemon) -> None:
