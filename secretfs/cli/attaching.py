@@ -12,7 +12,7 @@ _ATTACH_SOCKET = "attach.sock"
 
 def add_grant_flags(parser: CommandParser, *kinds: str) -> None:
     """``--service``, and a flag for each kind: secret, config."""
-    parser.add_argument("--service", metavar="NAME", help="the service whose grants it gets")
+    parser.add_argument("--service", metavar="SERVICE", help="the service whose grants it gets")
     for kind in kinds:
         parser.add_argument(
             f"--{kind}",

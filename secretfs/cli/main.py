@@ -15,6 +15,7 @@ REFUSED = 1
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell shows for a program that Ctrl-C ended
 CLOSED_PIPE = 141  # 128 + SIGPIPE, as for any program whose reader went away
+COMPLETE = "__complete"  # what the shells ask; it is in no help
 
 MODULES = {
     "secret": "secretfs.cli.secret",
@@ -30,6 +31,7 @@ MODULES = {
     "key": "secretfs.cli.key",
     "daemon": "secretfs.cli.daemon",
     "doctor": "secretfs.cli.doctor",
+    "completion": "secretfs.cli.completion",
 }
 
 EXAMPLES = examples(
@@ -41,7 +43,7 @@ EXAMPLES = examples(
 
 
 def program() -> "NoReturn":
-    """What is installed as ``secretfs``. It ends at once: to take the interpreter apart is a tenth of a listing's time."""
+    """What is installed as ``secretfs``. It ends at once: to take Python apart would be a tenth of a listing's time."""
     os._exit(main())
 
 
@@ -65,6 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ended(words: list[str]) -> int:
     prog = "secretfs"
+    if words[:1] == [COMPLETE]:
+        from secretfs.cli.completion import answer
+
+        return answer(_parser([]), words[1:])
     try:
         arguments = _parser(words).parse_args(words)
         prog = arguments.prog

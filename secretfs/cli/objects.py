@@ -50,7 +50,7 @@ def add_create(verbs: "_SubParsersAction[CommandParser]", noun: str, *, max_byte
         epilog=examples(*lines),
     )
     parser.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="a label")
-    parser.add_argument("name", metavar=noun.upper(), help="its name: 1 to 64 of a-z A-Z 0-9 - _ .")
+    parser.add_argument("name", metavar="NAME", help="1 to 64 of a-z A-Z 0-9 - _ .")
     parser.add_argument("file", metavar="FILE|-", nargs="?", help="where the value is; - is standard input")
     parser.set_defaults(handler=create)
 

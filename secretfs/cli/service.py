@@ -100,9 +100,9 @@ def _register_update(verbs: "_SubParsersAction[CommandParser]") -> None:
     )
     for flag, metavar, text in (
         ("--secret-add", "SECRET", GRANT_HELP),
-        ("--secret-rm", "NAME", "take away all grants of this secret"),
+        ("--secret-rm", "SECRET", "take away all grants of this secret"),
         ("--config-add", "CONFIG", "the same for a config"),
-        ("--config-rm", "NAME", "take away all grants of this config"),
+        ("--config-rm", "CONFIG", "take away all grants of this config"),
         ("--label-add", "KEY=VALUE", "add or change a label"),
         ("--label-rm", "KEY", "remove a label"),
     ):

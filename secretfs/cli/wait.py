@@ -20,7 +20,7 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
         "there and is granted each of them. For scripts and units, before what needs them is started.",
         epilog=examples("secretfs wait", "secretfs wait --timeout 5s --service web my_secret"),
     )
-    parser.add_argument("--service", metavar="NAME", help="a service, which must be granted the secrets")
+    parser.add_argument("--service", metavar="SERVICE", help="a service, which must be granted the secrets")
     parser.add_argument("--timeout", default="30s", metavar="DURATION", help="then exit with 1 (default 30s)")
     parser.add_argument("secret", metavar="SECRET", nargs="*", help="a name, or a whole id")
     parser.set_defaults(handler=wait)
