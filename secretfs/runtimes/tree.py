@@ -83,14 +83,15 @@ def _leave(ids: tuple[int, int] | None) -> bool:
 
 
 def _leave_mount(place: str) -> None:
-    """In a user namespace the mounts that it began with are locked (EINVAL). There this one is closed to all but
-    root of the host, also to file handles; where that is who we are, we had it before we were a task.
+    """In a user namespace the mounts that it began with are locked (EINVAL), or lie where this user cannot go (EACCES).
+    There this one is closed to all but root of the host, also to file handles; where that is who we are, we had it
+    before we were a task.
     """
     with _Refusing("leave the daemon's mount at", place):
         try:
             mount.umount2(place, mount.MNT_DETACH)
         except OSError as exc:
-            if exc.errno != errno.EINVAL:
+            if exc.errno not in (errno.EINVAL, errno.EACCES):
                 raise
 
 

@@ -82,6 +82,13 @@ def test_a_user_has_his_secrets_without_root(user_daemon):
     until(lambda: not user_daemon.out("ps", "-q"), "the task does not end")
 
 
+def test_a_daemon_of_the_host_beside_it_is_in_nobodys_way(user_daemon, daemon):
+    assert daemon.out("ps", "-q") == ""
+    user_daemon.secret("db", b"hunter2")
+    user_daemon.cli("service", "create", "--secret", "db", "web")
+    assert user_daemon.task("--service", "web").cat("db") == b"hunter2"
+
+
 def test_fs_and_control_have_no_capabilities_and_do_not_matter(user_daemon):
     user_daemon.secret("db", b"hunter2")
     user_daemon.cli("service", "create", "--secret", "db", "web")
