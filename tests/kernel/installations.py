@@ -31,7 +31,7 @@ class Installation:
         shutil.copy(ours / "pyvenv.cfg", root)
         (root / "bin").mkdir()
         (root / "bin" / "python").symlink_to(Path(sys.executable).resolve())
-        self.program = (str(root / "bin" / "python"), "-c", _PROGRAM)
+        self.program = (str(root / "bin" / "python"), "-P", "-c", _PROGRAM)  # -P: not what lies where the tests run
 
     def change(self, module: str, old: str, new: str) -> None:
         """As an upgrade would."""
