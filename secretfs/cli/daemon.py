@@ -16,12 +16,15 @@ from secretfs.cli.client import own_runtime_dir
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SetupError, UsageError
 from secretfs.link.layout import MAILBOX_BYTES, MAX_ARENA_BYTES, MIN_ARENA_BYTES, PAGE
-from secretfs.link.spawn import SupervisorStart
+from secretfs.link.spawn import AUDIT_BYTES, AUDIT_SECONDS, SupervisorStart
 
 STATE_DIR: Final = "/var/lib/secretfs"
 RUNTIME_DIR: Final = "/run/secretfs"
 ROOT_KEY: Final = "file:/etc/secretfs/root.key"
 ARENA_MAX: Final = "256M"
+AUDIT_MAX: Final = f"{AUDIT_BYTES >> 20}M"
+AUDIT_DAYS: Final = str(AUDIT_SECONDS // 86400)
+MIN_AUDIT_BYTES: Final = 1 << 20
 DEFAULT_SPIN_US: Final = 50
 MAX_SPIN_US: Final = 1000
 _SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)", re.IGNORECASE)
@@ -50,6 +53,8 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     add("--root-key", metavar="SOURCE", help="file:PATH, credential:NAME or exec:PROGRAM")
     add("--arena-max", metavar="SIZE", help=f"memory for granted values (default {ARENA_MAX})")
     add("--spin-us", default=None, metavar="N", help=f"poll so long before sleeping (default {DEFAULT_SPIN_US})")
+    add("--audit-max-size", metavar="SIZE", default=AUDIT_MAX, help=f"keep so much of the audit (default {AUDIT_MAX})")
+    add("--audit-max-age", metavar="DAYS", default=AUDIT_DAYS, help=f"keep it so long (default {AUDIT_DAYS} days)")
     add("--takeover", action="store_true", help="replace the daemon that runs, unnoticed by its tasks")
     add("--rootless", action="store_true", help="as an ordinary user, in a user namespace, for this user alone")
     parser.set_defaults(handler=become_supervisor)
@@ -86,6 +91,8 @@ def _start_of(arguments: Namespace) -> SupervisorStart:
         _arena_bytes(arguments.arena_max),
         _spin_us(arguments.spin_us),
         int(arguments.takeover),
+        audit_bytes=_bytes(arguments.audit_max_size, "--audit-max-size", MIN_AUDIT_BYTES),
+        audit_seconds=_audit_seconds(arguments.audit_max_age),
     )
 
 
@@ -139,11 +146,21 @@ def root_key_source(source: str) -> str:
 
 
 def _arena_bytes(text: str) -> int:
+    return _bytes(text, "--arena-max", MIN_ARENA_BYTES) // PAGE * PAGE
+
+
+def _bytes(text: str, option: str, least: int) -> int:
     match = _SIZE.fullmatch(text)
     size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
-    if not MIN_ARENA_BYTES <= size <= MAX_ARENA_BYTES:
-        raise UsageError(f"invalid argument {text!r} for --arena-max: a size from 1M to 64G, such as 256M")
-    return size // PAGE * PAGE
+    if not least <= size <= MAX_ARENA_BYTES:
+        raise UsageError(f"invalid argument {text!r} for {option}: a size from 1M to 64G, such as 256M")
+    return size
+
+
+def _audit_seconds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text)):
+        raise UsageError(f"invalid argument {text!r} for --audit-max-age: a number of days, such as {AUDIT_DAYS}")
+    return int(text) * 86400
 
 
 def _spin_us(text: str | None) -> int:

@@ -67,6 +67,11 @@ def table(rows: Iterable[Sequence[str]]) -> None:
     sys.stdout.write(laid_out(rows))
 
 
+def flush() -> None:
+    """Let whoever reads have what was printed so far. Raises: BrokenPipeError, when nobody does any more."""
+    sys.stdout.flush()
+
+
 def laid_out(rows: Iterable[Sequence[str]]) -> str:
     """Rows as lines, their columns at least ten wide and three apart, as docker's; each cell is escaped."""
     kept = [list(map(terminal.one_line, row)) or [""] for row in rows]

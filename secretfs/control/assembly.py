@@ -6,6 +6,7 @@ told to stop.
 
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -13,9 +14,11 @@ import trio
 from secretfs.control import log
 from secretfs.control.api import server
 from secretfs.control.api.application import api
+from secretfs.control.chain import Chain
 from secretfs.control.frontends import attach
 from secretfs.control.frontends.service_sockets import ServiceSockets
 from secretfs.control.keys import Keys
+from secretfs.control.opens import Opens, audited
 from secretfs.control.ports import FileSystem, Mounts, Processes, Telling
 from secretfs.control.reconcile import Reconciler
 from secretfs.control.telling import Tellings
@@ -25,8 +28,11 @@ from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.swarm import Swarm
 from secretfs.control.usecases.tasks import Tasks
 from secretfs.control.values import Values
+from secretfs.errors import SecretfsError
+from secretfs.link.spawn import AUDIT_BYTES, AUDIT_SECONDS
 from secretfs.store.base import Store
 
+LAST_SECONDS: Final = 0.4
 FLUSH_SECONDS: Final = 3.0  # for all trees together when the daemon stops; it has to be gone within 5
 
 
@@ -38,17 +44,21 @@ class Parts:
     keys: Keys
     values: Values
     trees: Trees
+    commits: Commits
 
 
 class Broker(Processes, Mounts, Telling, attach.Broker, Protocol):
     """What the reconciler and the attach socket need of the supervisor."""
 
 
-async def assembled(*, store: Store, keys: Keys) -> Parts:
-    """The parts that come before fs, with all desired trees. Raises: StoreError."""
+async def assembled(
+    *, store: Store, keys: Keys, audit_bytes: int = AUDIT_BYTES, audit_seconds: int = AUDIT_SECONDS
+) -> Parts:
+    """The parts that come before fs, with all desired trees; how much of the audit is kept. Raises: StoreError."""
     trees = Trees(store)
     await trees.load()
-    return Parts(store, keys, Values(store, keys), trees)
+    chain = Chain(keys.audit_key, most_bytes=audit_bytes, most_seconds=audit_seconds)
+    return Parts(store, keys, Values(store, keys), trees, Commits(store, chain))
 
 
 async def serve(
@@ -61,6 +71,7 @@ async def serve(
     stop: trio.Event,
     services: int | None = None,
     api_gid: int = 0,
+    opens: Opens | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """API, attach sockets and reconciler until stop is set; then nothing new, every tree flushed, the records
@@ -69,8 +80,7 @@ async def serve(
     ``services`` is the directory of the services' sockets, ``api_gid`` the group that may use the API, or 0. started()
     is called when all answer. The listening sockets and the directory stay the caller's.
     """
-    commits = Commits(parts.store)
-    keys, trees = parts.keys, parts.trees
+    keys, trees, commits = parts.keys, parts.trees, parts.commits
     tasks = Tasks(commits, trees, fs_link, broker, check_unlocked=keys.check)
     rotation = Rotation(commits, keys, parts.values)
 
@@ -87,7 +97,7 @@ async def serve(
     else:
         rotation.resume()
     async with trio.open_nursery() as nursery, trio.open_nursery() as frontends:
-        for background in (swarm.run, rotation.run, tellings.run):
+        for background in (swarm.run, rotation.run, tellings.run, partial(audited, commits, opens)):
             frontends.start_soon(background)
         reconciler = Reconciler(parts.store, tasks, trees, fs_link, broker)
         await frontends.start(reconciler.run)
@@ -100,6 +110,18 @@ async def serve(
         await stop.wait()
         frontends.cancel_scope.cancel()
     await _flush(trees, fs_link)
+    await _last(opens)
+
+
+async def _last(opens: Opens | None) -> None:
+    """What was opened until the end; the ring ends with the daemon."""
+    if opens is None:
+        return
+    with trio.move_on_after(LAST_SECONDS, shield=True):
+        try:
+            await opens.rest()
+        except SecretfsError as exc:
+            log.error("the last opens are not in the audit", error=str(exc))
 
 
 async def _api(

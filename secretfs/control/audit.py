@@ -1,22 +1,23 @@
-"""Who did what. Rule: a record is an operation of the same commit as the act, so there is never one without
-the other.
+"""Who did what. Rule: a record is an operation of the same commit as the act, so there is never one without the other.
 
-A record names things and holds no value. Its key is the time in nanoseconds, so records sort by when they
-were written.
+A record names things and holds no value. Records are kept in rows, ``tag [32] | records as JSON`` (``chain.py`` says
+what the tag proves), under their numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from secretfs.control import log
-from secretfs.control.records.codec import decode, encode, everything
+from secretfs.control.records.codec import corrupt
 from secretfs.errors import CorruptRecordError
-from secretfs.store.base import Put, Store
+from secretfs.store.base import Item, Store
 
 PREFIX: Final = "audit/"
+TAG_BYTES: Final = 32
+_PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Caller:
 
 
 class AuditRecord(msgspec.Struct, frozen=True):
-    """One act. ``action`` is what a person would type: ``secret create``, ``service update``, ``task
-    attach``.
+    """One act. ``action`` is what a person would type: ``secret create``, ``service update``, ``task attach``; or
+    ``open``.
     """
 
     time_ns: int
@@ -43,17 +44,47 @@ class AuditRecord(msgspec.Struct, frozen=True):
     detail: Mapping[str, object] = {}
 
 
-def put(record: AuditRecord, random: bytes) -> Put:
-    """The operation that writes the record; random bytes tell two records of one nanosecond apart."""
-    return Put(f"{PREFIX}{record.time_ns:020d}-{random.hex()}", encode(record))
+_RECORDS: Final = msgspec.json.Decoder(list[AuditRecord])
+
+
+def row_key(number: int) -> str:
+    """Rows sort by their number."""
+    return f"{PREFIX}{number:020d}"
+
+
+def number_of(item: Item) -> int:
+    """The number of a row. Raises: CorruptRecordError, for a key that is none's."""
+    digits = item.key.removeprefix(PREFIX)
+    if not digits.isdecimal():
+        raise corrupt(item.key)
+    return int(digits)
+
+
+def decoded(item: Item) -> list[AuditRecord]:
+    """The records of a row. Raises: CorruptRecordError."""
+    try:
+        return _RECORDS.decode(memoryview(item.value)[TAG_BYTES:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise corrupt(item.key) from None
+
+
+async def rows(store: Store, after: int = -1) -> AsyncIterator[tuple[int, list[AuditRecord]]]:
+    """The rows behind that number, the oldest first; damaged ones are named in the log and left out."""
+    key = row_key(after) if after >= 0 else ""
+    while True:
+        page = await store.list(PREFIX, key, _PAGE)
+        for damaged in page.damaged:
+            log.error("a record is damaged", key=damaged)
+        for item in page.items:
+            try:
+                yield number_of(item), decoded(item)
+            except CorruptRecordError:
+                log.error("a record is damaged", key=item.key)
+        if len(page.items) + len(page.damaged) < _PAGE:
+            return
+        key = max((*(item.key for item in page.items), *page.damaged))
 
 
 async def records(store: Store) -> list[AuditRecord]:
-    """All records, oldest first; damaged ones are named in the log and left out."""
-    found = []
-    for item in (await everything(store, PREFIX)).items:
-        try:
-            found.append(decode(item, AuditRecord))
-        except CorruptRecordError:
-            log.error("a record is damaged", key=item.key)
-    return found
+    """All records, the oldest first."""
+    return [record async for _, row in rows(store) for record in row]

@@ -5,6 +5,7 @@ Nothing of it is on the disk but the record that ``records/cluster.py`` keeps, s
 
 from secretfs.crypto.keyring import Keyring
 from secretfs.crypto.lock import OpenKeyring, UnlockKey, sealed, unsealed
+from secretfs.crypto.rootkey import derived
 from secretfs.errors import LockedError
 
 
@@ -27,6 +28,11 @@ class Keys:
     def locked(self) -> bool:
         """Whether the keyring is out of reach."""
         return self._opened is None
+
+    @property
+    def audit_key(self) -> bytes:
+        """What the audit is chained with: it is there while the store is locked as well."""
+        return derived(self._root_key, "audit", self.cluster_id)
 
     def check(self) -> None:
         """Raises: LockedError."""

@@ -19,6 +19,7 @@ import trio
 from secretfs.control.assembly import Parts, assembled, serve
 from secretfs.control.broker import Broker
 from secretfs.control.fs_link import FsLink
+from secretfs.control.opens import Opens
 from secretfs.control.records.cluster import cluster
 from secretfs.control.repairs import Repairs
 from secretfs.control.sole import sole
@@ -98,7 +99,8 @@ async def _run(start: ControlStart, key: bytes) -> None:
     broker = Broker(seqpacket.adopt(start.supervisor_fd))
     await sole(Path(_STATE, _LOCK))
     async with opened(Path(_STATE, _DATABASE)) as store:
-        parts = await assembled(store=store, keys=await cluster(store, key))
+        kept = {"audit_bytes": start.audit_bytes, "audit_seconds": start.audit_seconds}
+        parts = await assembled(store=store, keys=await cluster(store, key), **kept)
         async with trio.open_nursery() as nursery:
             await _serve(start, parts, broker, nursery)
             await broker.stopped()
@@ -123,10 +125,10 @@ async def _serve(start: ControlStart, parts: Parts, broker: Broker, background: 
     async with trio.open_nursery() as nursery:
         listeners = [_adopted(fd) for fd in (start.api_fd, start.attach_fd)]
         serving = partial(serve, parts, broker=broker, fs_link=fs_link, stop=stop, api_gid=start.api_gid)
-        services = None if start.services_fd < 0 else start.services_fd
-        await nursery.start(
-            partial(serving, api_listener=listeners[0], attach_listener=listeners[1], services=services)
-        )
+        serving = partial(serving, services=None if start.services_fd < 0 else start.services_fd)
+        opens = Opens(start.ring_fd, start.ring_event_fd, parts.commits) if start.ring_fd >= 0 else None
+        serving = partial(serving, opens=opens)
+        await nursery.start(partial(serving, api_listener=listeners[0], attach_listener=listeners[1]))
         await broker.ready()
 
 

@@ -15,7 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from secretfs.crypto.envelope import KEY_BYTES
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from secretfs.crypto.envelope import KEY_BYTES, associated_data, fields
 from secretfs.errors import RootKeyError
 
 EXEC_SECONDS: Final = 30  # a program that asks a cloud service answers within this, or never
@@ -37,6 +40,11 @@ def root_key(spec: str, *, create: bool) -> bytes:
     if source is None or not colon or not rest:
         raise RootKeyError(f"root key source {spec!r} is none of file:PATH, credential:NAME, exec:PROGRAM")
     return _decoded(source(rest), spec)
+
+
+def derived(key: bytes, purpose: str, cluster_id: str) -> bytes:
+    """A key of 32 bytes for one purpose in one cluster; it says nothing of the root key."""
+    return HKDFExpand(SHA256(), KEY_BYTES, associated_data(purpose, fields(cluster_id.encode()))).derive(key)
 
 
 def _decoded(data: bytes, spec: str) -> bytes:

@@ -217,7 +217,8 @@ class FakeDaemon:
 
     def _record(self, action: str, kind: str, ref: str, name: str, detail: dict) -> None:
         record = {"Time": _now(), "Action": action, "Kind": kind, "ID": ref, "Name": name}
-        self.records.append(record | {"UID": 0, "PID": _PID, "Detail": detail})
+        number = {"Number": len(self.records)}
+        self.records.append(record | {"UID": 0, "PID": _PID, "Detail": detail} | number)
 
 
 def _references(spec: dict, noun: str) -> list[dict]:
@@ -312,10 +313,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "DELETE", ["services", reference]:
                 return 200, daemon.remove_service(reference)
             case _, ["secretfs", "v1", *rest]:
-                return self._native(rest)
+                return self._native(rest, query)
         raise RefusedError(404, "page not found")
 
-    def _native(self, parts: list[str]) -> tuple[int, object]:
+    def _native(self, parts: list[str], query: dict) -> tuple[int, object]:
         daemon = self.daemon
         match self.command, parts:
             case "GET", ["tasks"]:
@@ -323,7 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "DELETE", ["tasks", reference]:
                 return 204, daemon.detach(reference)
             case "GET", ["audit"]:
-                return 200, daemon.records
+                return 200, daemon.records[int(query.get("after", "-1")) + 1 :]
             case "POST", ["keys", "rotation"]:
                 return 202, {"ID": "0123456789abcdef"}
             case "GET", ["keys", "rotation"]:

@@ -13,6 +13,7 @@ import trio
 from secretfs.control.api import server
 from secretfs.control.api.application import api
 from secretfs.control.audit import Caller
+from secretfs.control.chain import Chain
 from secretfs.control.records.cluster import cluster
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Commits
@@ -78,7 +79,7 @@ class RealDaemon:
 
     async def _serve(self) -> None:
         async with opened(self._directory / "store.db") as store, trio.open_nursery() as nursery:
-            commits, trees = Commits(store), Trees(store)
+            commits, trees = Commits(store, Chain(bytes(32))), Trees(store)
             self._tasks = Tasks(commits, trees, NoFs(), NoMounts())
             self._token = trio.lowlevel.current_trio_token()
             keys = await cluster(store, bytes(32))

@@ -14,6 +14,7 @@ from fakes import FakeBroker, FakeFs
 from secretfs.control.api.application import api
 from secretfs.control.api.server import Handler
 from secretfs.control.audit import Caller
+from secretfs.control.chain import Chain
 from secretfs.control.keys import Keys
 from secretfs.control.shown import Shown
 from secretfs.control.trees import Trees
@@ -108,7 +109,7 @@ def control_of(
     keys = keyring if isinstance(keyring, Keys) else Keys(bytes(32), CLUSTER, OpenKeyring(keyring))
     values = Values(store, keys)
     fs = fs or FakeFs(values.sealed)
-    commits, trees = Commits(store, clock_ns=clock_ns), Trees(store, Shown(clock_ns))
+    commits, trees = Commits(store, Chain(keys.audit_key), clock_ns=clock_ns), Trees(store, Shown(clock_ns))
     broker = FakeBroker()
     tasks = Tasks(commits, trees, fs, broker, check_unlocked=keys.check)
     return Control(

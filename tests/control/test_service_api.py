@@ -375,6 +375,7 @@ async def test_the_audit_tells_what_happened_oldest_first(client, control):
         "UID": 0,
         "PID": 0,
         "Detail": {"Version": 1},
+        "Number": 0,
     }
     assert records[-1]["Detail"] == {
         "State": "shutdown",

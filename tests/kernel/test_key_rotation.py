@@ -14,6 +14,7 @@ import pytest
 import trio
 from daemons import SECRETFS, Daemon
 
+from secretfs.control.chain import Chain
 from secretfs.control.keys import Keys
 from secretfs.control.records.cluster import cluster
 from secretfs.control.records.codec import encode
@@ -57,7 +58,8 @@ def filled(daemon: Daemon, count: int) -> None:
 
 async def _fill(daemon: Daemon, count: int) -> None:
     async with opened(daemon.state / "secretfs.db") as store:
-        keys, ids = await cluster(store, root_key(f"file:{daemon.key}", create=False)), Commits(store)
+        keys = await cluster(store, root_key(f"file:{daemon.key}", create=False))
+        ids = Commits(store, Chain(keys.audit_key))
         values = Values(store, keys)
         for start in range(0, count, AT_ONCE):
             ops: list[Put] = []

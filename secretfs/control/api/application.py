@@ -5,6 +5,7 @@ has Docker's headers.
 from dataclasses import replace
 from typing import Final
 
+from secretfs.control.api.auditing import AuditRoutes
 from secretfs.control.api.docker.api import HEADERS, versionless
 from secretfs.control.api.docker.secrets import SecretRoutes
 from secretfs.control.api.docker.services import ServiceRoutes
@@ -40,6 +41,7 @@ _WHILE_LOCKED: Final = {
     ("GET", f"{BASE}/tasks"),
     ("DELETE", f"{BASE}/tasks/{{}}"),
     ("GET", f"{BASE}/audit"),
+    ("GET", f"{BASE}/audit/verify"),
 }
 
 
@@ -58,6 +60,7 @@ def api(commits: Commits, values: Values, tasks: Tasks, swarm: Swarm, rotation: 
         **ServiceRoutes(services, tasks).routes(),
         **TaskRoutes(tasks, services, node_id_of(keys.cluster_id)).routes(),
         **NativeRoutes(commits.store, tasks).routes(),
+        **AuditRoutes(commits).routes(),
         **VersionRoutes(Kind.SECRET, versions).routes(),
         **VersionRoutes(Kind.CONFIG, versions).routes(),
     }

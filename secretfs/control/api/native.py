@@ -6,11 +6,9 @@ from http import HTTPStatus
 
 import msgspec
 
-from secretfs.control import audit
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
 from secretfs.control.api.times import rfc3339
-from secretfs.control.audit import AuditRecord
 from secretfs.control.presence import Presence
 from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.tasks import Shown, Tasks
@@ -57,10 +55,9 @@ class KeyRoutes:
 
 
 class NativeRoutes:
-    """The routes of tasks, of the audit, and of who waits for something."""
+    """The routes of tasks, and of who waits for something."""
 
     def __init__(self, store: Store, tasks: Tasks) -> None:
-        self._store = store
         self._tasks = tasks
         self._presence = Presence(store)
 
@@ -69,7 +66,6 @@ class NativeRoutes:
         return {
             ("GET", f"{BASE}/tasks"): self._list,
             ("DELETE", f"{BASE}/tasks/{{}}"): self._detach,
-            ("GET", f"{BASE}/audit"): self._audit,
             ("GET", f"{BASE}/wait"): self._wait,
         }
 
@@ -81,9 +77,6 @@ class NativeRoutes:
         if not await self._tasks.detach(task.id, "detached by hand", caller=request.peer):
             raise NotFoundError(f"task {task.id} not found: somebody else has ended it meanwhile")
         return Response(HTTPStatus.NO_CONTENT)
-
-    async def _audit(self, _: Request, __: str) -> Response:
-        return json_response([_record(record) for record in await audit.records(self._store)])
 
     async def _wait(self, request: Request, _: str) -> Response:
         try:
@@ -120,17 +113,4 @@ def _grant(grant: Grant, entry: Entry) -> dict[str, object]:
         "UID": entry.uid,
         "GID": entry.gid,
         "Mode": grant.mode,
-    }
-
-
-def _record(record: AuditRecord) -> dict[str, object]:
-    return {
-        "Time": rfc3339(record.time_ns),
-        "Action": record.action,
-        "Kind": record.kind,
-        "ID": record.id,
-        "Name": record.name,
-        "UID": record.uid,
-        "PID": record.pid,
-        "Detail": record.detail,
     }

@@ -12,15 +12,14 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
-from secretfs.control import audit
 from secretfs.control.audit import AuditRecord, Caller
+from secretfs.control.chain import HEAD, Chain, Linked
 from secretfs.core.names import ID_RANDOM_BYTES, id_from
 from secretfs.errors import UnavailableError
 from secretfs.store.base import Conflict, Guard, Op, Store
 
 T = TypeVar("T")
 MAX_ATTEMPTS: Final = 100  # of one commit: each failure means that somebody else's commit was done
-_AUDIT_RANDOM_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +58,17 @@ class Commits:
     def __init__(
         self,
         store: Store,
+        chain: Chain,
         *,
         clock_ns: Callable[[], int] = time.time_ns,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.store = store
+        self.chain = chain
         self.now_ns = clock_ns
         self._random = random
         self._turn = trio.Lock()
+        self._loaded = False
 
     def new_id(self) -> str:
         """An id nobody has."""
@@ -83,12 +85,52 @@ class Commits:
                 change = await decide()
                 if isinstance(change, Unchanged):
                     return change.result
-                record = self._record(caller, change.act)
-                done = await self.store.commit(change.guards, [*change.ops, record])
-                if not isinstance(done, Conflict):
+                done = await self._committed(change, self._record(caller, change.act))
+                if done:
                     return change.result
         raise UnavailableError("the store is too busy: nothing was changed, try again")
 
-    def _record(self, caller: Caller, act: Act) -> Op:
-        record = AuditRecord(self.now_ns(), act.action, act.kind, act.id, act.name, caller.uid, caller.pid, act.detail)
-        return audit.put(record, self._random(_AUDIT_RANDOM_BYTES))
+    async def keep(self, records: Sequence[AuditRecord], **ring: int | bytes) -> None:
+        """Keep records of what has happened by itself. ``ring``: what of the chain's head changes with them.
+
+        Raises: StoreFullError, UnavailableError.
+        """
+        async with self._turn:
+            for _ in range(MAX_ATTEMPTS):
+                await self._load()
+                if await self._linked(self.chain.linked(records, **ring)):
+                    return
+        raise UnavailableError("the store is too busy: no record was kept")
+
+    async def prepared(self) -> None:
+        """The chain's head is known when this returns. Raises: StoreError."""
+        async with self._turn:
+            await self._load()
+
+    async def trim(self) -> bool:
+        """Remove what is too much or too old of the audit; whether there was something. Raises: StoreError."""
+        async with self._turn:
+            await self._load()
+            linked = await self.chain.trimmed(self.store)
+            return linked is not None and await self._linked(linked)
+
+    async def _committed(self, change: Change[T], record: AuditRecord) -> bool:
+        await self._load()
+        return await self._linked(self.chain.linked([record]), change.guards, change.ops)
+
+    async def _load(self) -> None:
+        if not self._loaded:
+            await self.chain.load(self.store)
+            self._loaded = True
+
+    async def _linked(self, linked: Linked, guards: Sequence[Guard] = (), ops: Sequence[Op] = ()) -> bool:
+        """Whether it was committed. Another end of the chain has written to it when the head is not as it was."""
+        done = await self.store.commit([*guards, *linked.guards], [*ops, *linked.ops])
+        if isinstance(done, Conflict):
+            self._loaded = done.key != HEAD
+            return False
+        self.chain.done(linked, done)
+        return True
+
+    def _record(self, caller: Caller, act: Act) -> AuditRecord:
+        return AuditRecord(self.now_ns(), act.action, act.kind, act.id, act.name, caller.uid, caller.pid, act.detail)

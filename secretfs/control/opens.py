@@ -1,0 +1,218 @@
+"""Opens on their way from the ring into the audit. Rule: a slot is free when what it says is stored, and not before.
+
+fs writes each open into the ring before it answers it (``link/ring.py``). Here it gets its names and its program, while
+they can still be found, and is stored in batches: the head of the chain, in the same commit, says how far the ring was
+read, so none is stored twice or left out, whenever this process is killed. While the store takes nothing, the ring
+fills; what does not fit is counted by fs, and that is a record as well.
+"""
+
+import os
+from collections.abc import Iterator
+from mmap import mmap
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+
+from secretfs.control import log
+from secretfs.control.audit import AuditRecord
+from secretfs.control.records.lookup import by_id
+from secretfs.control.records.objects import OBJECTS
+from secretfs.control.records.tasks import TASKS
+from secretfs.control.usecases.commits import Commits
+from secretfs.core.names import Kind, ObjectId, TaskId
+from secretfs.errors import CorruptRecordError, SecretfsError
+from secretfs.link import ring
+from secretfs.link.ring import Opened
+
+T = TypeVar("T")
+GATHER_SECONDS: Final = 0.05  # more opens may come and share a commit
+RETRY_SECONDS: Final = 1.0  # while the store takes nothing
+TRIM_SECONDS: Final = 600.0  # between looks at the age of the audit
+MOST: Final = 500  # opens in one row
+_KINDS: Final = tuple(Kind)
+_MOST_NAMES: Final = 4096  # of tasks that are remembered: one may end before its opens are read
+_MAX_STATUS_BYTES: Final = 4096
+
+
+class Opens:
+    """The reading end."""
+
+    def __init__(self, fd: int, event_fd: int, commits: Commits) -> None:
+        """``fd``, ``event_fd``: of the ring and of what wakes us; they become this object's."""
+        for inherited in (fd, event_fd):
+            os.set_inheritable(inherited, False)
+        self._memory = mmap(fd, ring.RING_BYTES)
+        self._ring = memoryview(self._memory)
+        self._words = self._ring[: ring.HEADER_BYTES].cast("Q")
+        first = ring.ID_WORD * 8
+        self._id = bytes(self._ring[first : first + ring.ID_BYTES])
+        self._event_fd = event_fd
+        self._commits = commits
+        self._services: dict[str, str] = {}
+        self._objects: dict[tuple[int, str], str] = {}
+        self._processes: dict[int, tuple[int, str]] = {}  # of this batch, by thread
+
+    async def run(self) -> None:
+        """Store what comes, until cancelled."""
+        complained = False
+        await self._commits.prepared()
+        while True:
+            await self._some()
+            try:
+                await self._stored(await self._batch())
+                complained = False
+            except SecretfsError as exc:
+                if not complained:
+                    log.error("opens are not in the audit yet, trying again", error=str(exc))
+                complained = True
+                await trio.sleep(RETRY_SECONDS)
+
+    async def rest(self) -> None:
+        """Store what is there, once. Raises: StoreError."""
+        while not self._nothing():
+            await self._stored(await self._batch())
+
+    async def _some(self) -> None:
+        """Wait until there is something. fs wakes us when it has seen that we wait."""
+        while self._nothing():
+            await self._woken(self._slot())
+
+    async def _woken(self, slot: int) -> None:
+        """Sleep until fs has recorded something in this slot, or has lost something."""
+        self._words[ring.WAITING] = 1
+        if self._words[ring.HEAD] == slot and self._words[ring.LOST] == self._lost():  # else it came before it was seen
+            await trio.lowlevel.wait_readable(self._event_fd)
+            os.eventfd_read(self._event_fd)
+
+    def _nothing(self) -> bool:
+        return self._words[ring.HEAD] == self._slot() and self._words[ring.LOST] == self._lost()
+
+    def _slot(self) -> int:
+        """The slot that is to be read next: one ring's, a new one begins with 0."""
+        head = self._commits.chain.head
+        return head.slot if head.ring == self._id else 0
+
+    def _lost(self) -> int:
+        head = self._commits.chain.head
+        return head.lost if head.ring == self._id else 0
+
+    async def _batch(self) -> tuple[list[AuditRecord], int, int]:
+        """Records, and the slot and the number of lost ones that they go up to. Names are looked for at once."""
+        found: list[AuditRecord] = []
+        self._processes.clear()
+        slot = self._slot()
+        until = trio.current_time() + GATHER_SECONDS
+        while True:
+            head = self._words[ring.HEAD]
+            for opened in self._read(slot, head, MOST - len(found)):
+                found.append(await self._named(opened))
+                slot = opened.next
+            slot = slot if len(found) == MOST else head
+            if len(found) == MOST:
+                break
+            with trio.move_on_at(until) as scope:
+                await self._woken(slot)
+            if scope.cancelled_caught or trio.current_time() >= until:
+                break
+        lost = self._words[ring.LOST]
+        if lost != self._lost():
+            detail = {"Opens": lost - self._lost()}
+            found.append(AuditRecord(self._words[ring.LOST_AT], "opens lost", "task", "", "", 0, 0, detail))
+        return found, slot, lost
+
+    def _read(self, slot: int, head: int, most: int) -> Iterator[Opened]:
+        for opened in ring.read_all(self._ring, slot, head, most=most):
+            if opened is None:
+                log.error("an open could not be read from the ring")
+            else:
+                yield opened
+
+    async def _stored(self, batch: tuple[list[AuditRecord], int, int]) -> None:
+        records, slot, lost = batch
+        if records:
+            await self._commits.keep(records, ring=self._id, slot=slot, lost=lost)
+        self._words[ring.TAIL] = slot
+
+    async def _named(self, opened: Opened) -> AuditRecord:
+        subject = opened.subject
+        thread = opened.thread
+        pid, program = self._processes.get(thread) or self._processes.setdefault(thread, _process(thread))
+        detail: dict[str, object] = {
+            "Service": await self._service(subject.task),
+            "Task": subject.task,
+            "Target": subject.target,
+            "Version": subject.version,
+            "GID": opened.gid,
+            "Program": program,
+        }
+        if opened.repeated:
+            detail["Repeated"] = True
+        name = await self._object(subject.kind, subject.object_id)
+        kind = _KINDS[subject.kind].value
+        return AuditRecord(opened.time_ns, "open", kind, subject.object_id, name, opened.uid, pid, detail)
+
+    async def _service(self, task: str) -> str:
+        if task not in self._services:
+            try:
+                found = await by_id(self._commits.store, TASKS, TaskId(task))
+            except CorruptRecordError:
+                found = None
+            if found is None:
+                return ""
+            _remember(self._services, task, found.value.service_name)
+        return self._services[task]
+
+    async def _object(self, kind: int, object_id: str) -> str:
+        key = kind, object_id
+        if key not in self._objects:
+            try:
+                found = await by_id(self._commits.store, OBJECTS[_KINDS[kind]], ObjectId(object_id))
+            except CorruptRecordError:
+                found = None
+            if found is None:
+                return ""
+            _remember(self._objects, key, found.value.name)
+        return self._objects[key]
+
+
+async def audited(commits: Commits, opens: Opens | None) -> None:
+    """Store opens, and keep the audit to its size and age, until cancelled."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_trim, commits)
+        if opens is not None:
+            nursery.start_soon(opens.run)
+
+
+async def _trim(commits: Commits) -> None:
+    while True:
+        try:
+            while await commits.trim():
+                await trio.lowlevel.checkpoint()
+        except SecretfsError as exc:
+            log.error("the audit cannot be shortened", error=str(exc))
+        with trio.move_on_after(TRIM_SECONDS):
+            await commits.chain.too_much.wait()
+        commits.chain.too_much = trio.Event()
+
+
+def _process(thread: int) -> tuple[int, str]:
+    """The process of a thread and what it calls itself; the thread and nothing when it has ended, or is outside of our
+    pid namespace (0).
+    """
+    if not thread:
+        return 0, ""
+    try:
+        with Path(f"/proc/{thread}/status").open("rb") as file:
+            lines = file.read(_MAX_STATUS_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return thread, ""
+    fields = dict(line.partition(":\t")[::2] for line in lines)
+    pid = fields.get("Tgid", "")
+    return int(pid) if pid.isdecimal() else thread, fields.get("Name", "")
+
+
+def _remember(names: dict[T, str], key: T, name: str) -> None:
+    if len(names) >= _MOST_NAMES:
+        names.clear()
+    names[key] = name
