@@ -103,8 +103,10 @@ class _Records:
     def _page(self, more: dict[str, str]) -> list[object]:
         after = {"after": self._after} if self._after else {}
         page = answers.items(self._client.get(_PATH, self._query | after | more))
-        if page:
-            self._after = str(answers.number(page[-1], "Number"))
+        last = str(answers.number(page[-1], "Number")) if page else self._after
+        if last == self._after:
+            return []  # nothing, or an answer that does not go on
+        self._after = last
         return page
 
 
