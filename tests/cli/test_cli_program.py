@@ -69,14 +69,21 @@ def test_examples_of_every_help_work_when_pasted(tmp_path: Path) -> None:
         _, _, shown = run("unix:///nowhere", [*command.split(), "--help"]).out.partition("\nexamples:\n")
         lines |= dict.fromkeys(line.strip() for line in shown.splitlines())
     removals = sorted((line for line in lines if " rm " in line), reverse=True)  # services before what they are granted
-    script = [line for line in lines if line not in removals and "secretfs run" not in line]
+    endless = [line for line in lines if "--follow" in line]
+    script = [line for line in lines if line not in [*removals, *endless] and "secretfs run" not in line]
     script += ["secretfs service rm db", *removals]  # the examples leave db with a grant
     assert len(script) > 15
     with real_daemon(tmp_path) as daemon:
         environment = {**os.environ, "SECRETFS_HOST": daemon.host, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
         done = subprocess.run(["sh", "-e"], input="\n".join(script), env=environment, capture_output=True, text=True)
-    assert "error" not in done.stderr
-    assert done.returncode == 0
+        assert "error" not in done.stderr
+        assert done.returncode == 0
+        for line in endless:
+            with subprocess.Popen(["sh", "-c", f"exec {line}"], env=environment, stdout=subprocess.PIPE) as shown:
+                assert shown.stdout
+                assert shown.stdout.readline()
+                shown.send_signal(signal.SIGINT)
+                assert shown.wait(30) == 130
 
 
 @pytest.mark.parametrize("noun", ["secret", "config", "service"])
