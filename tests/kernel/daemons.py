@@ -198,7 +198,7 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[name], signal.SIGKILL)
         if not names:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, IndexError):
                 os.kill(self.fs_pid(), signal.SIGKILL)
         if not names or "supervisor" in names:
             assert self._process
