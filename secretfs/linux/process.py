@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import select
+import time
 from collections.abc import Sequence
 
 from secretfs.linux.libc import LIBC, checked
@@ -28,6 +29,8 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _MAX_CAPABILITIES = 64  # bits of a set
+_DEAD = "ZX"
+_LOOK_SECONDS = 0.01
 _STATE_FIELD, _START_FIELD = 3, 22  # proc_pid_stat(5) counts from 1
 
 LIBC.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
@@ -143,6 +146,32 @@ def ended(pidfd: int, seconds: float | None = 0.0) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie: threads may outlive the leader, but do nothing any more
+    once they were killed.
+    """
+    try:
+        return process_state(pid) not in _DEAD
+    except ProcessLookupError:
+        return False
+
+
+def died(pidfd: int, seconds: float) -> bool:
+    """Whether the process ends within that time, or at least its leader does: one of its threads may wait for an
+    answer that never comes.
+    """
+    until = time.monotonic() + seconds
+    while not ended(pidfd, _LOOK_SECONDS):
+        try:
+            if not alive(pid_of(pidfd)):
+                return True
+        except ProcessLookupError:
+            return True
+        if time.monotonic() > until:
+            return False
+    return True
 
 
 def _living(pid: int, pidfd: int) -> int:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from secretfs.link import frames
@@ -46,6 +46,7 @@ class Broker:
         self._touch = touch
         self._commands = ThreadPoolExecutor(_COMMANDS, thread_name_prefix="broker-command")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="broker")
+        self._under_way: set[Future[None]] = set()
         self._repairing = threading.Lock()
         self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
         threading.Thread(target=self._scan_for_ever, name="broker-scan", daemon=True).start()
@@ -54,26 +55,36 @@ class Broker:
         """Take the frame if it is a question for the broker; its descriptors with it."""
         match frame, fds:
             case frames.AskTreeFd(), []:
-                self._threads.submit(self._tree_fd, end, frame)
+                self._do(self._tree_fd, end, frame)
             case frames.AskNamespaces(), [pidfd]:
-                self._threads.submit(self._namespaces, end, frame, pidfd)
+                self._do(self._namespaces, end, frame, pidfd)
             case frames.AskRepair(), []:
-                self._threads.submit(self._repair, end, frame)
+                self._do(self._repair, end, frame)
             case frames.AskDropMounts(), []:
-                self._threads.submit(self._drop_mounts, end, frame)
+                self._do(self._drop_mounts, end, frame)
             case frames.AskMembers(), []:
                 self._scans.put((end, frame))
             case _:
                 return self._tell(end, frame, fds)
         return True
 
+    @property
+    def idle(self) -> bool:
+        """Whether no thread may be waiting for an answer of fs."""
+        return not self._under_way
+
+    def _do(self, act: Callable[..., None], *arguments: object) -> None:
+        future = self._threads.submit(act, *arguments)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+
     def _tell(self, end: socket.socket, frame: Frame, fds: list[int]) -> bool:
         """As serve, for what tells tasks of changes."""
         match frame, fds:
             case frames.AskTouch(), []:
-                self._threads.submit(self._touched, end, frame)
+                self._do(self._touched, end, frame)
             case frames.AskSignal(), [pidfd]:
-                self._threads.submit(self._signal, end, frame, pidfd)
+                self._do(self._signal, end, frame, pidfd)
             case frames.AskCommand(), [pidfd]:
                 self._commands.submit(self._command, end, frame, pidfd)
             case _:

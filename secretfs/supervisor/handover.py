@@ -22,10 +22,12 @@ from secretfs.supervisor.setup import Sockets
 
 SOCKET: Final = "handover.sock"
 HANDOVER_SECONDS: Final = 5.0  # an fs that is still starting gives nothing before it serves
+_STANDBY_SECONDS: Final = 1.5  # where fs is dead and its socket is not: for a standby to take its place
 _END_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 _FDS: Final = 6
 _RING_FDS: Final = 2  # an older fs has no ring of opens
+_ROOT: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,23 @@ def legacy(runtime_dir: str, mountpoint: str) -> Legacy | None:
     return None
 
 
+def fs_lives(runtime_dir: str, supervisor: int) -> bool:
+    """Whether the fs that this supervisor has left behind lives, or is starting and does not listen yet."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(HANDOVER_SECONDS)
+        connection.connect(f"{runtime_dir}/{SOCKET}")
+        who = peer.credentials(connection).pid
+        return who == supervisor or process.alive(who)
+    return False
+
+
 def _connected(path: str) -> tuple[socket.socket, int] | None:
     """A connection to a living fs, and its pidfd. One that has just been started gets time to listen: until then it is
-    the supervisor that the kernel names.
+    the supervisor that the kernel names, or the fs before.
     """
-    until = time.monotonic() + HANDOVER_SECONDS
-    while time.monotonic() < until:
+    began = time.monotonic()
+    patience = HANDOVER_SECONDS
+    while time.monotonic() - began < patience:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.settimeout(HANDOVER_SECONDS)
         try:
@@ -89,9 +102,12 @@ def _connected(path: str) -> tuple[socket.socket, int] | None:
             return None
         with contextlib.suppress(OSError):
             pidfd = peer.pidfd(connection)
-            if not process.ended(pidfd) and _pid(pidfd) != os.getpid():
+            pid = _pid(pidfd)
+            if process.alive(pid) and pid != os.getpid():
                 return connection, pidfd
             os.close(pidfd)
+        if peer.credentials(connection).uid != _ROOT:
+            patience = _STANDBY_SECONDS
         connection.close()
         select.select([], [], [], _LOOK_SECONDS)
     return None
@@ -140,7 +156,7 @@ def _in_place(given: Legacy, mountpoint: str) -> bool:
 def _end(pidfd: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    process.ended(pidfd, _END_SECONDS)
+    process.died(pidfd, _END_SECONDS)
     os.close(pidfd)
 
 

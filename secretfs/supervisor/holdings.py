@@ -4,6 +4,7 @@ two is started on it.
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from secretfs.errors import SetupError
@@ -12,10 +13,11 @@ from secretfs.supervisor import log, mountpoint, setup
 from secretfs.supervisor.arena import ArenaMemory
 from secretfs.supervisor.child import Child
 from secretfs.supervisor.connection import Connection
-from secretfs.supervisor.handover import Legacy, legacy
+from secretfs.supervisor.handover import Legacy, fs_lives, legacy
 from secretfs.supervisor.ring import OpensRing
 from secretfs.supervisor.setup import Ids, Sockets
 from secretfs.supervisor.takeover import end_holder
+from secretfs.supervisor.upgrade import check
 
 FS: Final = "secretfs.fs"
 CONTROL: Final = "secretfs.control"
@@ -45,11 +47,20 @@ def claimed(start: SupervisorStart, control: Ids) -> Holdings:
     setup.made_directory(start.runtime_dir, "the runtime directory", mode=0o755, owners=(0,))
     setup.made_directory(start.state_dir, "the state directory", mode=0o700, owners=(0, control.uid))
     if start.takeover:
-        end_holder(start.runtime_dir)
-    locks = (setup.locked(start.runtime_dir), setup.locked(start.state_dir))
+        end_holder(start.runtime_dir, first=lambda: check(start))
+    stuck = partial(_let_go, start)
+    locks = (setup.locked(start.runtime_dir, stuck), setup.locked(start.state_dir))
     setup.give_state(start.state_dir, control)
     found = legacy(start.runtime_dir, start.mountpoint)
     return _made(start, locks) if found is None else _adopted(start, locks, found)
+
+
+def _let_go(start: SupervisorStart, holder: int, fd: int) -> None:
+    """A thread of the dead supervisor may wait for an answer of an fs that is dead as well, and keeps all locks: no
+    signal ends that, the end of the connection does.
+    """
+    if setup.holds(holder, fd) and not fs_lives(start.runtime_dir, holder):
+        mountpoint.take_away(start.mountpoint)
 
 
 def _made(start: SupervisorStart, locks: tuple[int, int]) -> Holdings:

@@ -211,7 +211,7 @@ class Supervisor:
                 self._start_child(module)
         self._tend_successor()
         if self._announced and self._stopping is None and not self._successor:
-            self._upgrade.tend()
+            self._upgrade.tend(idle=self._broker.idle)
         self._tend_mount()
         self._give_up_or_not(now)
 

@@ -12,22 +12,24 @@ import select
 import socket
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from secretfs.errors import SetupError
 from secretfs.linux.namespaces import one_id_only
-from secretfs.linux.process import process_state
+from secretfs.linux.process import alive
 
 _FS_USER: Final = ("secretfs-fs", 75301)
 _CONTROL_USER: Final = ("secretfs-control", 75302)
 _API_GROUP: Final = "secretfs"
 _SERVICES: Final = "services"
 LOCK: Final = "daemon.lock"
+_KIND, _PID, _FILE = 1, 4, 5  # fields of proc_locks(5), counted from 0; "->" before the first is another's wish
 _ATTACH_MODE: Final = 0o666  # control asks who it is
 _BACKLOG: Final = 512
-_DEAD_HOLDER_SECONDS: Final = 1.0
+_DEAD_HOLDER_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.01
 
 
@@ -76,13 +78,16 @@ def give_state(path: str, owner: Ids) -> None:
         os.chown(place, owner.uid, owner.gid, follow_symlinks=False)
 
 
-def locked(directory: str) -> int:
-    """A descriptor that holds the directory's lock. Raises SetupError if another daemon does, naming its pid."""
+def locked(directory: str, stuck: Callable[[int, int], None] | None = None) -> int:
+    """A descriptor that holds the directory's lock. Raises SetupError if another daemon does, naming its pid.
+
+    ``stuck`` is called, with pid and descriptor, again and again as long as the holder seems to be dead and to keep it.
+    """
     try:
         fd = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
         raise SetupError(f"{directory!r} cannot be locked: {exc.strerror}") from exc
-    if not _flocked(fd):
+    if not _flocked(fd, stuck):
         holder = named_holder(fd) or "unknown"
         os.close(fd)
         raise SetupError(
@@ -99,17 +104,34 @@ def named_holder(fd: int) -> str:
     return os.pread(fd, 32, 0).decode("ascii", "replace").strip()
 
 
-def _flocked(fd: int) -> bool:
-    """Lock it. A holder that is dead may have a child that has not yet reached its exec: that gets a moment."""
+def holds(pid: int, fd: int) -> bool:
+    """Whether the process has the lock of this open file, by the kernel's word.
+
+    The device number is not compared: what proc_locks(5) shows and what stat(2) says differ on some file systems.
+    """
+    inode = str(os.fstat(fd).st_ino)
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(
+        (fields[_KIND], fields[_PID], fields[_FILE].rpartition(":")[2]) == ("FLOCK", str(pid), inode)
+        for fields in locks
+    )
+
+
+def _flocked(fd: int, stuck: Callable[[int, int], None] | None) -> bool:
+    """Lock it. A holder that is dead may have a child that has not yet reached its exec, or a thread that has not yet
+    ended: they get a moment.
+    """
     until = time.monotonic() + _DEAD_HOLDER_SECONDS
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = named_holder(fd)
-            if not holder.isdecimal() or _alive(int(holder)) or time.monotonic() > until:
+            if not holder.isdecimal() or alive(int(holder)) or time.monotonic() > until:
                 return False
             select.select([], [], [], _LOOK_SECONDS)
+            if stuck:
+                stuck(int(holder), fd)
         else:
             return True
 
@@ -197,14 +219,6 @@ def api_gid() -> int:
         return grp.getgrnam(_API_GROUP).gr_gid
     except KeyError:
         return 0
-
-
-def _alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        return process_state(pid) not in "ZX"
-    except ProcessLookupError:
-        return False
 
 
 def _ids(name: str, number: int) -> Ids:

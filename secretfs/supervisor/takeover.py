@@ -8,20 +8,21 @@ import fcntl
 import os
 import re
 import signal
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 from secretfs.errors import SetupError
-from secretfs.linux.process import ended
-from secretfs.supervisor.setup import LOCK, named_holder
+from secretfs.linux.process import died
+from secretfs.supervisor.setup import LOCK, holds, named_holder
 
 _END_SECONDS: Final = 5.0
 _PIDS: Final = re.compile("[1-9][0-9]{0,8}")
-_KIND, _PID, _FILE = 1, 4, 5  # fields of proc_locks(5), counted from 0; "->" before the first is another's wish
 
 
-def end_holder(directory: str) -> None:
-    """End the daemon that holds the directory's lock, if one does. Raises SetupError if that is not possible."""
+def end_holder(directory: str, first: Callable[[], None]) -> None:
+    """End the daemon that holds the directory's lock, if one does, after ``first``. Raises SetupError if that is not
+    possible, and what ``first`` raises.
+    """
     path = os.path.join(directory, LOCK)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -31,22 +32,10 @@ def end_holder(directory: str) -> None:
         raise SetupError(f"{directory!r} cannot be locked: {exc.strerror}") from exc
     try:
         if _held(fd):
+            first()
             _end(fd, directory)
     finally:
         os.close(fd)
-
-
-def holds(pid: int, fd: int) -> bool:
-    """Whether the process has the lock of this open file, by the kernel's word.
-
-    The device number is not compared: what proc_locks(5) shows and what stat(2) says differ on some file systems.
-    """
-    inode = str(os.fstat(fd).st_ino)
-    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    return any(
-        (fields[_KIND], fields[_PID], fields[_FILE].rpartition(":")[2]) == ("FLOCK", str(pid), inode)
-        for fields in locks
-    )
 
 
 def _end(fd: int, directory: str) -> None:
@@ -58,7 +47,7 @@ def _end(fd: int, directory: str) -> None:
         return  # it has ended by itself
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        if not ended(pidfd, _END_SECONDS):
+        if not died(pidfd, _END_SECONDS):
             raise SetupError(f"the daemon that uses {directory!r} (pid {named}) does not end")
     finally:
         os.close(pidfd)

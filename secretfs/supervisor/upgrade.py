@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Final
 
+from secretfs.errors import SetupError
 from secretfs.link.spawn import SupervisorStart
 from secretfs.linux import systemd
 from secretfs.supervisor import log
@@ -25,6 +26,29 @@ _REHEARSAL: Final = (
 )
 
 
+def check(start: SupervisorStart) -> None:
+    """See that the installed version starts, before anything is ended for it. Raises SetupError."""
+    with _rehearsal(start.words()) as trial:
+        try:
+            code = trial.wait(REHEARSAL_SECONDS)
+        except subprocess.TimeoutExpired:
+            trial.kill()
+            code = trial.wait()
+    if code:
+        raise SetupError(f"what is installed does not start (code {code}): the daemon that runs goes on")
+
+
+def _rehearsal(words: list[str]) -> "subprocess.Popen[bytes]":
+    """The installed version imports all it has, and reads the words that it will be started with."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _REHEARSAL, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=clean_environment(os.environ),
+        cwd="/",
+    )
+
+
 class Upgrade:
     """From the wish to the exec. ``want`` is for a signal handler; ``tend`` for the loop, as long as all is well."""
 
@@ -32,51 +56,49 @@ class Upgrade:
         """``start``: as this version was started; the next one is to replace fs as well."""
         self._words = dataclasses.replace(start, takeover=1).words()
         self._wanted = False
-        self._rehearsal: subprocess.Popen[bytes] | None = None
+        self._trial: subprocess.Popen[bytes] | None = None
+        self._passed = False
         self._began = 0.0
 
     def want(self) -> None:
         """SIGHUP came."""
         self._wanted = True
 
-    def tend(self) -> None:
-        """Go on with it. Does not return when the time has come."""
+    def tend(self, *, idle: bool) -> None:
+        """Go on with it. Does not return when the time has come.
+
+        ``idle``: no thread may wait for an answer of fs. exec ends all threads first; if fs died just then, nobody were
+        left to start another.
+        """
         try:
-            if self._rehearsal is not None:
-                self._see(self._rehearsal)
+            if self._passed:
+                if idle:
+                    self._passed = False
+                    self._become()
+            elif self._trial is not None:
+                self._see(self._trial)
             elif self._wanted:
                 self._wanted = False
-                self._rehearse()
+                self._began = time.monotonic()
+                self._trial = _rehearsal(self._words)
         except OSError as refusal:
             log.error("upgrade refused: this version goes on", error=str(refusal))
 
-    def _rehearse(self) -> None:
-        """The installed version imports all it has, and reads the words that it will be started with."""
-        self._began = time.monotonic()
-        self._rehearsal = subprocess.Popen(
-            [sys.executable, "-P", "-c", _REHEARSAL, *self._words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=clean_environment(os.environ),
-            cwd="/",
-        )
-
-    def _see(self, rehearsal: "subprocess.Popen[bytes]") -> None:
-        code = rehearsal.poll()
+    def _see(self, trial: "subprocess.Popen[bytes]") -> None:
+        code = trial.poll()
         if code is None and time.monotonic() - self._began > REHEARSAL_SECONDS:
-            rehearsal.kill()
-            code = rehearsal.wait()
+            trial.kill()
+            code = trial.wait()
         if code is None:
             return
-        self._rehearsal = None
+        self._trial = None
+        self._passed = code == 0
         if code:
             log.error("upgrade refused: this version goes on", error="what is installed does not start", code=code)
-            return
-        log.info("upgrade")
-        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        self._become()
 
     def _become(self) -> None:
+        log.info("upgrade")
+        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
         try:
             command = [sys.executable, "-P", "-m", "secretfs.supervisor", *self._words]

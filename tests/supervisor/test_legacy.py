@@ -12,16 +12,23 @@ from secretfs.errors import SetupError
 from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.linux.mountinfo import Mount
+from secretfs.linux.process import alive
 from secretfs.supervisor import handover
 from secretfs.supervisor.handover import legacy
 
 FS = """
-import os, signal, socket, sys
+import ctypes, os, signal, socket, sys, threading
 sys.path[:0] = [sys.argv[4]]
 from secretfs.link import frames
 listener = socket.socket(fileno=int(sys.argv[1]))
 listener.setblocking(True)
 manner, arena = sys.argv[2], int(sys.argv[3])
+if manner == "leaves a thread behind":
+    os.setresuid(65534, 65534, 65534)
+    listener.listen(8)
+    print("listens", flush=True)
+    threading.Thread(target=signal.sigwait, args=[[signal.SIGUSR1]]).start()
+    ctypes.CDLL(None).syscall(60, 0)
 listener.listen(8)
 print("listens", flush=True)
 connection, _ = listener.accept()
@@ -141,6 +148,26 @@ def test_a_stopped_fs_is_ended(runtime, fs):
     process.send_signal(signal.SIGSTOP)
     assert found(runtime) is None
     assert process.wait(5) == -signal.SIGKILL
+
+
+def test_an_fs_of_which_only_a_thread_is_left_is_nothing(runtime, fs, monkeypatch):
+    """It waits for an answer that only the next fs, or the end of the connection, can give."""
+    monkeypatch.setattr(handover, "_STANDBY_SECONDS", 0.1)
+    monkeypatch.setattr(handover, "HANDOVER_SECONDS", 60)
+    process = fs("leaves a thread behind")
+    while alive(process.pid):
+        os.sched_yield()
+    before = set(os.listdir("/proc/self/fd"))
+    assert found(runtime) is None
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert not handover.fs_lives(str(runtime), 0)
+    assert handover.fs_lives(str(runtime), process.pid), "this one would be starting"
+
+
+def test_a_living_fs_is_told_from_none(runtime, fs):
+    assert not handover.fs_lives(str(runtime), 0)
+    fs("ends")
+    assert handover.fs_lives(str(runtime), 0)
 
 
 def test_an_fs_whose_mount_is_gone_is_ended(runtime, fs):

@@ -6,11 +6,13 @@ import re
 import socket
 import stat
 import subprocess
+import sys
 import threading
 
 import pytest
 
 from secretfs.errors import SetupError
+from secretfs.linux.process import alive
 from secretfs.supervisor import setup
 from secretfs.supervisor.setup import Ids
 
@@ -116,6 +118,34 @@ def test_a_pid_that_a_longer_one_left_is_overwritten(tmp_path):
     assert (tmp_path / "daemon.lock").read_text() == f"{os.getpid()}\n"
     assert not os.get_inheritable(fd)
     os.close(fd)
+
+
+UNENDING = """
+import ctypes, fcntl, os, sys, threading
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(fd, fcntl.LOCK_EX)
+os.write(fd, str(os.getpid()).encode())
+print("locked", flush=True)
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_a_dead_holder_of_which_a_thread_is_left_is_told_until_it_lets_go(tmp_path):
+    command = [sys.executable, "-c", UNENDING, str(tmp_path / "daemon.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"locked\n"
+        while alive(holder.pid):
+            os.sched_yield()
+        seen = []
+
+        def stuck(pid, fd):
+            seen.append((pid, setup.holds(pid, fd), setup.holds(os.getpid(), fd)))
+            if len(seen) == 3:
+                holder.stdin.close()
+
+        os.close(setup.locked(str(tmp_path), stuck))
+        assert seen[:3] == [(holder.pid, True, False)] * 3
 
 
 def test_a_lock_that_is_a_link_is_refused_and_what_it_points_at_left_alone(tmp_path):

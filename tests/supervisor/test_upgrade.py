@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from secretfs.errors import SetupError
 from secretfs.link.spawn import SupervisorStart
 from secretfs.supervisor import upgrade
 from secretfs.supervisor.upgrade import Upgrade
@@ -41,10 +42,11 @@ def python(monkeypatch, tmp_path):
 
 def tended(made: Upgrade) -> None:
     """Until the rehearsal is over."""
-    made.tend()
-    while made._rehearsal:
+    made.tend(idle=True)
+    while made._trial:
         os.sched_yield()
-        made.tend()
+        made.tend(idle=True)
+    made.tend(idle=True)
 
 
 def test_nothing_happens_unasked(becomes):
@@ -65,6 +67,33 @@ def test_the_installed_version_is_tried_and_then_become_with_signals_held_back(b
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, []), "exec was refused: this version goes on"
     tended(made)
     assert len(becomes) == 1, "once per wish"
+
+
+def test_nothing_is_become_while_a_thread_may_wait_for_fs(becomes):
+    made = Upgrade(START)
+    made.want()
+    made.tend(idle=False)
+    while made._trial:
+        made.tend(idle=False)
+    made.tend(idle=False)
+    assert not becomes
+    made.tend(idle=True)
+    assert len(becomes) == 1
+
+
+def test_a_check_says_whether_what_is_installed_starts(python, capfd):
+    upgrade.check(START)
+    python("exit 5")
+    with pytest.raises(SetupError) as refusal:
+        upgrade.check(START)
+    assert str(refusal.value) == "what is installed does not start (code 5): the daemon that runs goes on"
+
+
+def test_a_check_that_hangs_is_given_up(python, monkeypatch):
+    monkeypatch.setattr(upgrade, "REHEARSAL_SECONDS", 0.1)
+    python("exec sleep 1000")
+    with pytest.raises(SetupError, match="code -9"):
+        upgrade.check(START)
 
 
 @pytest.mark.parametrize("script", ["exit 1", "kill -9 $$"])
@@ -99,7 +128,7 @@ def test_without_an_interpreter_this_version_goes_on(becomes, monkeypatch, capfd
 def test_a_wish_while_one_is_tried_is_kept(becomes):
     made = Upgrade(START)
     made.want()
-    made.tend()
+    made.tend(idle=True)
     made.want()
     tended(made)
     tended(made)
