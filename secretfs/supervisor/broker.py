@@ -22,7 +22,7 @@ from secretfs.link import frames
 from secretfs.link.frames import Frame
 from secretfs.linux import namespaces, process, seqpacket
 from secretfs.linux.mount import open_tree
-from secretfs.supervisor import log
+from secretfs.supervisor import log, signals
 from secretfs.supervisor.child import clean_environment
 from secretfs.supervisor.members import Look, unless_gone
 from secretfs.supervisor.telling import ran, signalled
@@ -44,8 +44,8 @@ class Broker:
         """``touch`` is Holdings.touch."""
         self._mountpoint = mountpoint
         self._touch = touch
-        self._commands = ThreadPoolExecutor(_COMMANDS, thread_name_prefix="broker-command")
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="broker")
+        self._commands = ThreadPoolExecutor(_COMMANDS, "broker-command", signals.hold_back)
+        self._threads = ThreadPoolExecutor(_THREADS, "broker", signals.hold_back)
         self._under_way: set[Future[None]] = set()
         self._repairing = threading.Lock()
         self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
@@ -162,6 +162,7 @@ class Broker:
 
     def _scan_for_ever(self) -> None:
         """One look at /proc answers all who asked before it began."""
+        signals.hold_back()
         while True:
             asks = [self._scans.get()]
             with contextlib.suppress(queue.Empty):

@@ -27,6 +27,7 @@ from secretfs.linux.namespaces import (
     CLONE_NEWUTS,
     setns,
 )
+from secretfs.supervisor import signals
 
 _NAMESPACES: Final = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -108,6 +109,7 @@ def _exec(command: bytes, environment: dict[bytes, bytes]) -> None:
         os.setsid()
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        signals.release()  # the broker's threads, of which this is a child, hold them back
         os.execve(_SHELL, [b"sh", b"-c", command], environment)  # noqa: S606 - the shell of the task, for its words
     finally:
         os._exit(REFUSED)

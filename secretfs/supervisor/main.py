@@ -20,13 +20,13 @@ from secretfs.link.frames import Frame
 from secretfs.link.spawn import SupervisorStart
 from secretfs.linux import process, seqpacket, systemd
 from secretfs.linux.terminal import one_line
-from secretfs.supervisor import log, setup
+from secretfs.supervisor import log, setup, signals
 from secretfs.supervisor.arena import Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
 from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child, Stray, strays
 from secretfs.supervisor.connection import Connection
 from secretfs.supervisor.holdings import CONTROL, FS, claimed, started_control, started_fs
-from secretfs.supervisor.upgrade import Upgrade, release_signals
+from secretfs.supervisor.upgrade import Upgrade
 
 GIVE_UP_SECONDS: Final = 30.0  # without an fs that says Ready
 STOP_CONTROL_SECONDS: Final = 3.5  # of the five that SIGTERM may take
@@ -85,6 +85,7 @@ class Supervisor:
         """Begin the end in order: control flushes every tree and says Stopped."""
         if self._stopping is None:
             self._stopping = time.monotonic()
+            self._upgrade.end()
             log.info("stopping")
             systemd.notify("STOPPING=1")
             if CONTROL in self._children:
@@ -103,7 +104,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, lambda *_: self._upgrade.want())
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(reading, selectors.EVENT_READ, lambda: _drain(reading))
-        release_signals()
+        signals.release()
 
     # -- starting ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ dies: control ends, fs gives everything to the next one, which is the same proce
 
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,11 +14,10 @@ from typing import Final
 from secretfs.errors import SetupError
 from secretfs.link.spawn import SupervisorStart
 from secretfs.linux import systemd
-from secretfs.supervisor import log
+from secretfs.supervisor import log, signals
 from secretfs.supervisor.child import clean_environment
 
 REHEARSAL_SECONDS: Final = 20.0
-_HELD_BACK: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)  # from exec to the handlers of the next program
 _REHEARSAL: Final = (
     "import sys, secretfs.supervisor.main, secretfs.fs.main, secretfs.control.main; "
     "from secretfs.link.spawn import SupervisorStart; SupervisorStart.parse(sys.argv[1:])"
@@ -58,11 +56,16 @@ class Upgrade:
         self._wanted = False
         self._trial: subprocess.Popen[bytes] | None = None
         self._passed = False
+        self._ended = False
         self._began = 0.0
 
     def want(self) -> None:
         """SIGHUP came."""
         self._wanted = True
+
+    def end(self) -> None:
+        """The daemon stops: nothing becomes anything any more."""
+        self._ended = True
 
     def tend(self, *, idle: bool) -> None:
         """Go on with it. Does not return when the time has come.
@@ -98,16 +101,14 @@ class Upgrade:
 
     def _become(self) -> None:
         log.info("upgrade")
+        signals.hold_back()
+        if self._ended:  # by a signal that came before they were held back: exec would forget it
+            signals.release()
+            return
         systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
         try:
             command = [sys.executable, "-P", "-m", "secretfs.supervisor", *self._words]
             os.execv(sys.executable, command)  # noqa: S606 - there is no shell to be without
         finally:
-            release_signals()
+            signals.release()
             systemd.notify("READY=1")
-
-
-def release_signals() -> None:
-    """The handlers are there: what was held back may come."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)

@@ -177,7 +177,7 @@ def test_what_cannot_be_done_is_refused(web, act):
 
 LOOK = """
 { id -u; id -G; pwd; cat /run/secrets/db; echo; echo "$SECRETFS_SERVICE $SECRETFS_CHANGED ${#SECRETFS_TASK}"
-  grep -E 'Cap(Eff|Prm|Bnd)|NoNewPrivs' /proc/self/status | tr -d '\\t'; env | sort | cut -d= -f1 | tr '\\n' ' '
+  grep -E 'Cap(Eff|Prm|Bnd)|NoNewPrivs|SigBlk' /proc/self/status | tr -d '\\t'; env | sort | cut -d= -f1 | tr '\\n' ' '
   ls /proc/self/fd | tr '\\n' ' '; } > "$0".part 2>&1
 """.strip()
 
@@ -205,13 +205,14 @@ def test_a_command_runs_as_the_leader_would_without_any_right(web, program, out)
     lines = out.read_text().splitlines()
     assert lines[:4] == ["65534", "65534", "/", "second"]
     assert lines[4] == "web db 25"
-    assert lines[5:9] == [
+    assert lines[5:10] == [
+        "SigBlk:0000000000000000",
         "CapPrm:0000000000000000",
         "CapEff:0000000000000000",
         "CapBnd:0000000000000000",
         "NoNewPrivs:1",
     ]
-    assert lines[9].split()[:5] == ["PATH", "PWD", "SECRETFS_CHANGED", "SECRETFS_SERVICE", "SECRETFS_TASK"]
+    assert lines[10].split()[:5] == ["PATH", "PWD", "SECRETFS_CHANGED", "SECRETFS_SERVICE", "SECRETFS_TASK"]
 
 
 def test_a_command_of_root_has_no_right_either_and_one_that_fails_is_said(web, program):

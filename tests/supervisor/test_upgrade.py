@@ -69,6 +69,19 @@ def test_the_installed_version_is_tried_and_then_become_with_signals_held_back(b
     assert len(becomes) == 1, "once per wish"
 
 
+def test_a_stop_that_comes_at_the_last_moment_is_not_forgotten(becomes, monkeypatch):
+    made = Upgrade(START)
+    before = signal.signal(signal.SIGTERM, lambda *_: made.end())
+    monkeypatch.setattr(upgrade.log, "info", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        made.want()
+        tended(made)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not becomes
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_nothing_is_become_while_a_thread_may_wait_for_fs(becomes):
     made = Upgrade(START)
     made.want()
