@@ -1,5 +1,5 @@
-"""Signals across an exec. Rule: from the decision to become another program to the handlers of that program none is lost,
-so no thread may take one: what is pending for a process outlives exec, what another thread has taken does not.
+"""Signals across an exec. Rule: from the decision to become another program to the handlers of that program none is
+lost, so no thread may take one: what is pending for a process outlives exec, what another thread has taken does not.
 """
 
 import signal

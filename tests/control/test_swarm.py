@@ -186,7 +186,11 @@ class Failing:
 
     async def commit(self, guards: list[Guard], ops: list[Op]) -> int | Conflict:
         done = await self._store.commit(guards, ops)
-        if self.armed and any(isinstance(op, Put) and op.key == KEYRING for op in ops):
+        if (
+            self.armed
+            and not isinstance(done, Conflict)
+            and any(isinstance(op, Put) and op.key == KEYRING for op in ops)
+        ):
             self.armed = False
             raise StoreError("the disk does not say whether it was done")
         return done

@@ -153,8 +153,8 @@ class Daemon:
             assert answer.status < 300, (method, path, answer.status, content)
             return json.loads(content) if content else None
 
-    def grant(self, service: str, targets: dict[str, str]) -> None:
-        """Grant the service exactly these: target → name of a secret."""
+    def grant(self, service: str, targets: dict[str, str]) -> list[str]:
+        """Grant the service exactly these: target → name of a secret. Which tasks do not show it yet, in words."""
         secrets = {found["Spec"]["Name"]: found["ID"] for found in self.api("GET", "/secrets")}
         found = self.api("GET", f"/services/{service}")
         file = {"UID": "0", "GID": "0", "Mode": 0o444}
@@ -162,7 +162,8 @@ class Daemon:
             {"File": {"Name": target, **file}, "SecretID": secrets[name], "SecretName": name}
             for target, name in targets.items()
         ]
-        self.api("POST", f"/services/{found['ID']}/update?version={found['Version']['Index']}", found["Spec"])
+        path = f"/services/{found['ID']}/update?version={found['Version']['Index']}"
+        return self.api("POST", path, found["Spec"])["Warnings"] or []
 
     def readers(self, count: int, service: str, files: dict[str, list[bytes]]) -> list[subprocess.Popen]:
         """Tasks that read these files in a loop: target → what it may hold."""
