@@ -98,7 +98,7 @@ def _lock_in(start: ControlStart) -> None:
 async def _run(start: ControlStart, key: bytes) -> None:
     broker = Broker(seqpacket.adopt(start.supervisor_fd))
     await sole(Path(_STATE, _LOCK))
-    async with opened(Path(_STATE, _DATABASE)) as store:
+    async with opened(Path(_STATE, _DATABASE), Path(start.state_dir, _DATABASE)) as store:
         kept = {"audit_bytes": start.audit_bytes, "audit_seconds": start.audit_seconds}
         parts = await assembled(store=store, keys=await cluster(store, key), **kept)
         async with trio.open_nursery() as nursery:

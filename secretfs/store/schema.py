@@ -45,16 +45,16 @@ _NOT_IN_INDEX: Final = """
 """
 
 
-def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    """A writing and a reading connection; the file is made if it is not there.
+def open_file(path: Path, shown: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """A writing and a reading connection; the file is made if it is not there. ``shown``: what errors call it.
 
     Raises: SetupError, StoreVersionError, sqlite3.Error.
     """
-    _private_file(path)
+    _private_file(path, shown)
     with ExitStack() as undo:
         writer = undo.enter_context(closing(_connected(path)))
         _set_up(writer)
-        _prepare(writer, path)
+        _prepare(writer, shown)
         _repair_index(writer)
         reader = undo.enter_context(closing(_connected(path)))
         _set_up(reader)
@@ -63,21 +63,21 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     return writer, reader
 
 
-def _private_file(path: Path) -> None:
+def _private_file(path: Path, shown: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     except FileExistsError:
         pass
     except OSError as exc:
-        raise SetupError(f"store {str(path)!r} cannot be made: {exc.strerror}") from None
+        raise SetupError(f"store {str(shown)!r} cannot be made: {exc.strerror}") from None
     status = path.lstat()  # never opened for this: closing it would drop the locks of SQLite (fcntl(2))
     if not stat.S_ISREG(status.st_mode):
-        raise SetupError(f"store {str(path)!r} is not a regular file")
+        raise SetupError(f"store {str(shown)!r} is not a regular file")
     if status.st_uid not in (0, os.geteuid()):
-        raise SetupError(f"store {str(path)!r} belongs to uid {status.st_uid}, not to {os.geteuid()}")
+        raise SetupError(f"store {str(shown)!r} belongs to uid {status.st_uid}, not to {os.geteuid()}")
     if status.st_mode & 0o077:
         mode = stat.S_IMODE(status.st_mode)
-        raise SetupError(f"store {str(path)!r} is open to others (mode {mode:04o}): chmod 0600 {path}")
+        raise SetupError(f"store {str(shown)!r} is open to others (mode {mode:04o}): chmod 0600 {shown}")
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -97,21 +97,21 @@ def _set_up(db: sqlite3.Connection) -> None:
         db.execute(f"PRAGMA {pragma}")
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection, shown: Path) -> None:
     """Refuse a file that is no store, or a newer one's, before anything is changed; set up an empty one."""
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     fresh = not tables and not application and not version
     if not fresh and application != APPLICATION_ID:
-        raise StoreVersionError(f"{str(path)!r} is no secretfs store")
+        raise StoreVersionError(f"{str(shown)!r} is no secretfs store")
     if version > SCHEMA:
         raise StoreVersionError(
-            f"store {str(path)!r} was written by a newer secretfs (schema {version}, this one knows {SCHEMA})"
+            f"store {str(shown)!r} was written by a newer secretfs (schema {version}, this one knows {SCHEMA})"
         )
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != b"wal":
-        raise StoreError(f"store {str(path)!r} is on a file system that cannot hold a write-ahead log")
+        raise StoreError(f"store {str(shown)!r} is on a file system that cannot hold a write-ahead log")
     if fresh:
         _create_tables(db)
 

@@ -31,13 +31,15 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator["SqliteStore"]:
-    """The store in that file, made if it is not there; closed at the end of the block.
+async def opened(path: Path, shown: Path | None = None) -> AsyncIterator["SqliteStore"]:
+    """The store in that file, made if it is not there; closed at the end of the block. ``shown``: where others find
+    the file, if that is elsewhere; errors name it.
 
     Raises: SetupError, StoreVersionError, StoreFullError, StoreError.
     """
-    writer, reader = await _in_thread(path, partial(_opened, path))
-    store = SqliteStore(path, writer, reader)
+    names = path, shown or path
+    writer, reader = await _in_thread(names, partial(_opened, *names))
+    store = SqliteStore(names, writer, reader)
     try:
         yield store
     finally:
@@ -48,8 +50,8 @@ async def opened(path: Path) -> AsyncIterator["SqliteStore"]:
 class SqliteStore:
     """The ``Store`` in a file; made by ``opened``."""
 
-    def __init__(self, path: Path, writer: Writer, reader: sqlite3.Connection) -> None:
-        self._path = path
+    def __init__(self, names: tuple[Path, Path], writer: Writer, reader: sqlite3.Connection) -> None:
+        self._names = names
         self._writer, self._reader = writer, reader
         self._writing, self._reading = trio.Lock(), trio.Lock()
         self._changed = trio.Event()
@@ -66,7 +68,7 @@ class SqliteStore:
         """Do all operations if all guards hold; the revision of the commit. Raises: StoreFullError."""
         _check(ops)
         async with self._writing:
-            answer = await _in_thread(self._path, partial(self._writer.commit, guards, ops))
+            answer = await _in_thread(self._names, partial(self._writer.commit, guards, ops))
             # No await from here: what is done must be answered, also when this task was cancelled meanwhile.
             changed, self._changed = self._changed, trio.Event()
             changed.set()
@@ -84,29 +86,29 @@ class SqliteStore:
 
     async def _read(self, function: Callable[[], T]) -> T:
         async with self._reading:
-            return await _in_thread(self._path, function)
+            return await _in_thread(self._names, function)
 
     async def _close(self) -> None:
         async with self._writing, self._reading:
-            await _in_thread(self._path, self._close_connections)
+            await _in_thread(self._names, self._close_connections)
 
     def _close_connections(self) -> None:
         self._reader.close()
         self._writer.close()
 
 
-def _opened(path: Path) -> tuple[Writer, sqlite3.Connection]:
+def _opened(path: Path, shown: Path) -> tuple[Writer, sqlite3.Connection]:
     """Both connections, with an empty log and a reserve. A full disk, also one that a kill left so, needs the
     reserve for the index of the log.
     """
     reserve = Reserve(path)
     try:
-        db, reader = schema.open_file(path)
+        db, reader = schema.open_file(path, shown)
     except sqlite3.Error as exc:
         if not is_full(path, exc) or not reserve.give_up():
             raise
-        db, reader = schema.open_file(path)
-    writer = Writer(path, db, reserve)
+        db, reader = schema.open_file(path, shown)
+    writer = Writer(path, shown, db, reserve)
     writer.settle()
     return writer, reader
 
@@ -121,25 +123,27 @@ def _check(ops: Sequence[Op]) -> None:
         raise StoreError("a key may not be empty")
 
 
-async def _in_thread(path: Path, function: Callable[[], T]) -> T:
-    """Run it where it may block. Cancellation does not abandon it: it is answered once it was begun."""
+async def _in_thread(names: tuple[Path, Path], function: Callable[[], T]) -> T:
+    """Run it where it may block. ``names``: its path, and what errors call it. Cancellation does not abandon
+    it: it is answered once it was begun.
+    """
     try:
         return await trio.to_thread.run_sync(function, abandon_on_cancel=False)
     except UnicodeDecodeError:  # the sqlite3 module reading a message of SQLite that quotes damaged bytes
-        raise StoreError(f"store {str(path)!r} is damaged: its schema cannot be read") from None
+        raise StoreError(f"store {str(names[1])!r} is damaged: its schema cannot be read") from None
     except sqlite3.Error as exc:
-        raise await trio.to_thread.run_sync(_store_error, path, exc) from exc
+        raise await trio.to_thread.run_sync(_store_error, *names, exc) from exc
 
 
-def _store_error(path: Path, exc: sqlite3.Error) -> StoreError:
+def _store_error(path: Path, shown: Path, exc: sqlite3.Error) -> StoreError:
     """What an error of SQLite means; its own text names no bytes of a record."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if is_full(path, exc):
-        return full(path)
+        return full(shown)
     if code == sqlite3.SQLITE_NOTADB:
-        return StoreVersionError(f"{str(path)!r} is no secretfs store")
+        return StoreVersionError(f"{str(shown)!r} is no secretfs store")
     if code == sqlite3.SQLITE_CORRUPT:
-        return StoreError(f"store {str(path)!r} is damaged: {exc}")
+        return StoreError(f"store {str(shown)!r} is damaged: {exc}")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreError(f"store {str(path)!r} is in use by another process")
-    return StoreError(f"store {str(path)!r}: {exc}")
+        return StoreError(f"store {str(shown)!r} is in use by another process")
+    return StoreError(f"store {str(shown)!r}: {exc}")

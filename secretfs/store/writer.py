@@ -27,8 +27,8 @@ _INDEX_BYTES: Final = 32 << 10  # pages of the tree around a record
 class Writer:
     """The one connection that writes, and the reserve."""
 
-    def __init__(self, path: Path, db: sqlite3.Connection, reserve: Reserve) -> None:
-        self._path = path
+    def __init__(self, path: Path, shown: Path, db: sqlite3.Connection, reserve: Reserve) -> None:
+        self._path, self._shown = path, shown
         self._db = db
         self._reserve = reserve
 
@@ -62,7 +62,7 @@ class Writer:
                     return self._attempt(guards, ops)
             rows.empty_log(self._db)
         if not (rows.takes_away(self._db, ops) or self._has_place(ops)):
-            raise full(self._path)
+            raise full(self._shown)
         return self._with_reserve(guards, ops)
 
     def _with_reserve(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | Conflict:
@@ -79,7 +79,7 @@ class Writer:
             return rows.commit(self._db, guards, ops)
         except sqlite3.Error as exc:
             if is_full(self._path, exc):
-                raise full(self._path) from exc
+                raise full(self._shown) from exc
             raise
 
     def _has_reserve(self, ops: Sequence[Op]) -> bool:
@@ -88,7 +88,7 @@ class Writer:
         try:
             return self._reserve.ensure(size + max(0, _pages_bytes(ops) - free))
         except OSError as exc:
-            raise StoreError(f"the reserve of store {str(self._path)!r} cannot be made: {exc.strerror}") from exc
+            raise StoreError(f"the reserve of store {str(self._shown)!r} cannot be made: {exc.strerror}") from exc
 
     def _has_place(self, ops: Sequence[Op]) -> bool:
         """Whether they fit where others were removed, so that the reserve can be made anew after them."""
@@ -103,9 +103,9 @@ class Writer:
         return False
 
 
-def full(path: Path) -> StoreFullError:
+def full(shown: Path) -> StoreFullError:
     """What is said when the disk is full."""
-    return StoreFullError(f"the disk of store {str(path)!r} is full: nothing was changed")
+    return StoreFullError(f"the disk of store {str(shown)!r} is full: nothing was changed")
 
 
 def is_full(path: Path, exc: sqlite3.Error) -> bool:

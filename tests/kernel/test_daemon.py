@@ -154,7 +154,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(idle_daemon):
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 9999")
     database.close()
-    assert "newer" in refusal(idle_daemon)
+    assert f"store '{path}' was written by a newer secretfs" in refusal(idle_daemon)
 
 
 def test_a_changed_record_is_named_and_everything_else_goes_on(idle_daemon):

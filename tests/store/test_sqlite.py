@@ -206,3 +206,13 @@ async def test_a_watch_from_before_what_the_log_keeps_says_list_again(
         answer = await store.watch("", 7)
         assert isinstance(answer, Changes)
         assert [key for key, _ in answer.changes] == ["k7", "k8", "k9"]
+
+
+async def test_errors_name_a_store_as_others_find_it(path: Path) -> None:
+    """Whoever reads them does not see the mount namespace in which it was opened."""
+    path.write_bytes(b"no store" * 999)
+    path.chmod(0o600)
+    with pytest.raises(StoreError) as caught:
+        async with opened(path, Path("/var/lib/x.db")):
+            pass
+    assert str(caught.value) == "'/var/lib/x.db' is no secretfs store"
