@@ -17,6 +17,7 @@ from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SetupError, UsageError
 from secretfs.link.layout import MAILBOX_BYTES, MAX_ARENA_BYTES, MIN_ARENA_BYTES, PAGE
 from secretfs.link.spawn import AUDIT_BYTES, AUDIT_SECONDS, SupervisorStart
+from secretfs.supervisor import signals
 
 STATE_DIR: Final = "/var/lib/secretfs"
 RUNTIME_DIR: Final = "/run/secretfs"
@@ -69,6 +70,7 @@ def become_supervisor(arguments: Namespace) -> NoReturn:
         refusal = SetupError("the daemon must be run as root: use sudo")
         refusal.add_note("or start one for yourself alone: secretfs daemon --rootless")
         raise refusal
+    signals.hold_back()
     command = [sys.executable, "-P", "-m", "secretfs.supervisor", *start.words()]
     os.execv(sys.executable, command)  # noqa: S606 - there is no shell to be without
 

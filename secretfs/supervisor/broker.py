@@ -201,6 +201,7 @@ def _helped(module: str, *words: str) -> tuple[int, int]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=clean_environment(os.environ),
+            start_new_session=True,  # Ctrl-C is for the supervisor: the mounts are finished first
             cwd="/",
             timeout=HELPER_SECONDS,
             check=True,

@@ -52,6 +52,19 @@ def test_a_second_daemon_is_refused_and_named(daemon, tmp_path):
     assert daemon.out("secret", "ls", "-q") == ""
 
 
+def test_a_signal_that_comes_while_the_daemon_starts_ends_it_in_order(idle_daemon):
+    """Ctrl-C, before there are handlers for it."""
+    idle_daemon.spawn()
+    words = Path(f"/proc/{idle_daemon.pid}/cmdline")
+    while b"secretfs.supervisor" not in words.read_bytes():
+        pass
+    os.kill(idle_daemon.pid, signal.SIGINT)
+    assert idle_daemon.ended() == 0
+    idle_daemon.read_to_end()
+    assert all(line.startswith("{") for line in idle_daemon.lines), idle_daemon.lines
+    assert not os.path.ismount(idle_daemon.mountpoint)
+
+
 def test_a_dead_mount_is_replaced(idle_daemon):
     idle_daemon.start()
     idle_daemon.kill()
