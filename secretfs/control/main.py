@@ -10,12 +10,14 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from secretfs.control import log
 from secretfs.control.assembly import Parts, assembled, serve
 from secretfs.control.broker import Broker
 from secretfs.control.fs_link import FsLink
@@ -59,18 +61,26 @@ def main() -> int:
     except* (RootKeyError, StoreVersionError, CorruptRecordError, SetupError) as refusals:
         _say(refusals)
         code = EXIT_CONFIG
-    except* (LinkError, StoreError) as failures:
+    except* LinkError as ends:  # at each upgrade: the next supervisor starts the next control
+        log.warning("the supervisor is gone", error=str(next(_errors(ends))))
+        code = EXIT_FAILED
+    except* StoreError as failures:
         _say(failures)
         code = EXIT_FAILED
     return code
 
 
 def _say(group: BaseExceptionGroup[SecretfsError]) -> None:
+    for error in _errors(group):
+        sys.stderr.write(f"secretfs: error: {one_line(str(error))}\n")
+
+
+def _errors(group: BaseExceptionGroup[SecretfsError]) -> Iterator[SecretfsError]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            _say(error)
+            yield from _errors(error)
         else:
-            sys.stderr.write(f"secretfs: error: {one_line(str(error))}\n")
+            yield error
 
 
 def _lock_in(start: ControlStart) -> None:
@@ -134,7 +144,7 @@ async def _serve(start: ControlStart, parts: Parts, broker: Broker, background: 
 
 async def _hear(broker: Broker, fs_link: FsLink, stop: trio.Event) -> None:
     await broker.run(wired=fs_link.wired, stop=stop.set)
-    raise LinkError("the supervisor is gone")
+    raise LinkError("end of file")
 
 
 def _adopted(fd: int) -> socket.socket:

@@ -42,6 +42,7 @@ def upgraded(daemon) -> None:
     daemon.wait_for("child ready", module="secretfs.fs")
     assert daemon.pid == supervisor
     assert daemon.fs_pid() != fs
+    assert not [line for line in daemon.lines if line.startswith("secretfs: error")], "an upgrade is no error"
 
 
 def taken_over(daemon) -> None:
