@@ -49,7 +49,7 @@ def doctor(arguments: Namespace) -> int:
         mountpoint,
         root_key_source(arguments.root_key or default["root_key"]),
     )
-    found = verdicts(facts_of(places, *_asked(f"unix://{runtime_dir}/api.sock")))
+    found = verdicts(facts_of(places, _asked(f"unix://{runtime_dir}/api.sock")))
     if form == "json":
         for each in found:
             record = {"Check": each.check, "Result": each.level.value, "Found": each.found, "Do": each.todo}
@@ -71,16 +71,21 @@ def _runtime_dir(arguments: Namespace) -> str:
     return os.path.abspath(arguments.runtime_dir or os.path.dirname(socket_path(host_of(arguments))))
 
 
-def _asked(host: str) -> tuple[str | None, str]:
-    """What the daemon there says its version is, or why it says nothing."""
-    from secretfs.cli.client import Client
+def _asked(host: str) -> "Said":
+    """What the daemon there says, or why it says nothing."""
+    from secretfs.cli.client import Client, socket_path
+    from secretfs.doctor.facts import Said
 
+    client = Client(host, silence_seconds=ANSWER_SECONDS)
     try:
-        return answers.text(Client(host, silence_seconds=ANSWER_SECONDS).get("/version"), "Version"), ""
+        version = answers.text(client.get("/version"), "Version")
+        return Said(version, answers.text(client.get("/info"), "Swarm", "LocalNodeState") == "locked")
     except SecretfsError as exc:
-        return None, str(exc)
+        path = socket_path(host)
+        return Said(silence=str(exc), closed=os.path.exists(path) and not os.access(path, os.W_OK))
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from secretfs.doctor.facts import Said
     from secretfs.doctor.verdict import Verdict

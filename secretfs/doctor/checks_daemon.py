@@ -14,11 +14,17 @@ _OTHERS = 0o077
 def answers(facts: Facts) -> Verdict:
     """It runs, and its API answers."""
     name, daemon = "daemon", facts.daemon
-    if daemon.version is not None:
-        return ok(name, f"secretfs {daemon.version} answers")
+    if daemon.said.locked:
+        return warn(
+            name, f"secretfs {daemon.said.version} answers, and is locked: no task can start", "secretfs swarm unlock"
+        )
+    if daemon.said.version is not None:
+        return ok(name, f"secretfs {daemon.said.version} answers")
     if daemon.running is None:
         return warn(name, f"none runs with {daemon.runtime.path!r}", _START)
-    found = f"pid {daemon.running.pid} runs, and its API does not answer: {daemon.silence}"
+    if daemon.said.closed:
+        return unseen(name, f"pid {daemon.running.pid} runs, and its API")
+    found = f"pid {daemon.running.pid} runs, and its API does not answer: {daemon.said.silence}"
     return fail(name, found, "look at its log; secretfs daemon --takeover replaces it")
 
 
@@ -27,8 +33,9 @@ def up_to_date(facts: Facts) -> Verdict:
     name, daemon = "version", facts.daemon
     pid = daemon.running.pid if daemon.running else None
     todo = "SIGHUP upgrades it, unnoticed by its tasks" + (f": kill -HUP {pid}" if pid else "")
-    if daemon.version is not None and daemon.version != daemon.installed:
-        return warn(name, f"secretfs {daemon.version} runs, {daemon.installed} is installed", todo)
+    version = daemon.said.version
+    if version is not None and version != daemon.installed:
+        return warn(name, f"secretfs {version} runs, {daemon.installed} is installed", todo)
     if daemon.running and daemon.running.older_than_files:
         return warn(name, f"the daemon was started before secretfs {daemon.installed} was installed", todo)
     return ok(name, f"secretfs {daemon.installed} is installed")

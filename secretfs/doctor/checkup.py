@@ -6,7 +6,7 @@ from typing import Final
 from secretfs import __version__
 from secretfs.doctor import checks_daemon, checks_host, checks_kernel, daemon, machine, mounts
 from secretfs.doctor.daemon import Places
-from secretfs.doctor.facts import Daemon, Directory, Facts
+from secretfs.doctor.facts import Daemon, Directory, Facts, Said
 from secretfs.doctor.verdict import Verdict
 
 API_GROUP: Final = "secretfs"
@@ -49,8 +49,8 @@ def verdicts(facts: Facts) -> list[Verdict]:
     return [check(facts) for check in CHECKS]
 
 
-def facts_of(places: Places, version: str | None, silence: str) -> Facts:
-    """Everything, looked at now. ``version`` and ``silence``: what the daemon's API said, or why it did not."""
+def facts_of(places: Places, said: Said) -> Facts:
+    """Everything, looked at now."""
     states, unseen = mounts.mount_states()
     listening = machine.listening_sockets()
     return Facts(
@@ -60,11 +60,11 @@ def facts_of(places: Places, version: str | None, silence: str) -> Facts:
         engines=machine.engines(listening or frozenset()),
         mounts=states,
         unseen_namespaces=unseen,
-        daemon=_daemon(places, listening, version, silence),
+        daemon=_daemon(places, listening, said),
     )
 
 
-def _daemon(places: Places, listening: frozenset[str] | None, version: str | None, silence: str) -> Daemon:
+def _daemon(places: Places, listening: frozenset[str] | None, said: Said) -> Daemon:
     """A daemon that runs knows best where its store and its key are."""
     running = daemon.running(places.runtime_dir)
     start = running.start if running else None
@@ -72,8 +72,7 @@ def _daemon(places: Places, listening: frozenset[str] | None, version: str | Non
     members, gid = machine.group_members(API_GROUP)
     return Daemon(
         running=running,
-        version=version,
-        silence=silence,
+        said=said,
         installed=__version__,
         processes=daemon.processes(),
         sockets=daemon.sockets(places.runtime_dir, listening),

@@ -196,12 +196,21 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the daemon's API said, or why it did not."""
+
+    version: str | None = None
+    locked: bool = False
+    silence: str = ""
+    closed: bool = False  # it is closed to this user
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
-    """All that belongs to one daemon's directories. ``version``: its answer; ``silence``: why there is none."""
+    """All that belongs to one daemon's directories."""
 
     running: Running | None
-    version: str | None
-    silence: str
+    said: Said
     installed: str
     processes: tuple[Process, ...]
     sockets: tuple[Socket, ...] | None

@@ -17,6 +17,7 @@ from secretfs.doctor.facts import (
     MountState,
     Process,
     Running,
+    Said,
     Socket,
     Step,
     Store,
@@ -37,8 +38,7 @@ SOCKETS = (
 )
 DAEMON = Daemon(
     running=RUNNING,
-    version="0.1.0",
-    silence="",
+    said=Said("0.1.0"),
     installed="0.1.0",
     processes=(Process(7, "supervisor", True), Process(8, "fs", True), Process(9, "control", True)),
     sockets=SOCKETS,
@@ -50,7 +50,7 @@ DAEMON = Daemon(
     store=Store(1 << 20, 1 << 20, 1.7e9),
     key=Key("file:/k/root.key", "/k/root.key", 0o600, 0, 45),
 )
-IDLE = {"running": None, "version": None, "silence": "no such file", "processes": ()}
+IDLE = {"running": None, "said": Said(silence="no such file"), "processes": ()}
 HEALTHY = Facts(
     kernel=KERNEL,
     host=HOST,
