@@ -12,7 +12,7 @@ from real_daemon import real_daemon
 from secretfs.cli.durations import seconds
 from secretfs.errors import UsageError
 
-TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts" / "real").glob("version*.txt"))
+TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts" / "real").glob("[av]*.txt"))
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda path: path.stem)

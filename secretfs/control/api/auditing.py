@@ -98,8 +98,13 @@ class _Wanted:
             self._since <= record.time_ns < self._until
             and (not self._secret or self._names(record, self._secret, ("secret", "config"), "Secret"))
             and (not self._task or self._names(record, self._task, ("task",), "Task"))
-            and (not self._service or self._names(record, self._service, ("service",), "Service"))
+            and (not self._service or self._of_service(record))
         )
+
+    def _of_service(self, record: AuditRecord) -> bool:
+        """Tasks bear the name of their service."""
+        of_task = record.kind == "task" and record.name == self._service
+        return of_task or self._names(record, self._service, ("service",), "Service")
 
     def _names(self, record: AuditRecord, reference: str, kinds: tuple[str, ...], key: str) -> bool:
         """By name, or by id or the start of it."""
