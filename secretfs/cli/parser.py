@@ -18,6 +18,7 @@ from secretfs.errors import UsageError
 # none, and a mixture of two languages is no help.
 setattr(argparse, "_", str)  # noqa: B010 - its stubs do not have it
 
+_CLOSE = 0.7  # of 1: how like a known word another must be, to be taken for a slip
 HOST_HELP = "the daemon's socket (default $SECRETFS_HOST or unix:///run/secretfs/api.sock)"
 
 
@@ -106,7 +107,7 @@ class CommandParser(argparse.ArgumentParser):
         flag, equals, value = word.partition("=")
         action = self._option_string_actions.get(flag)
         if action is None:
-            self.error(f"unknown flag: {flag}")
+            self.error(f"unknown flag: {flag}{_meant(flag, list(self._option_string_actions))}")
         if action.nargs == 0:
             if equals:
                 self.error(f"flag {flag} takes no value")
@@ -179,10 +180,15 @@ def examples(*lines: str) -> str:
 
 
 def _unknown_command(word: str, prog: str, known: list[str]) -> str:
+    return f"unknown command {word!r} for '{prog}'{_meant(word, known)}"
+
+
+def _meant(word: str, known: list[str]) -> str:
+    """A guess, to be appended."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, n=1)
-    return f"unknown command {word!r} for '{prog}'" + (f", did you mean {close[0]!r}?" if close else "")
+    close = get_close_matches(word, known, n=1, cutoff=_CLOSE)
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 TYPE_CHECKING = False
