@@ -72,7 +72,7 @@ def _create(arguments: Namespace, noun: str, max_bytes: int) -> int:
         stray = value.stray_newline
     output.line(answers.text(answer, "ID"))
     if stray:
-        warn_of_newline(noun, "create", arguments.name)
+        warn_of_newline(noun, arguments.name)
     return 0
 
 

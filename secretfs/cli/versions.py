@@ -125,7 +125,7 @@ def update(noun: str, arguments: Namespace) -> int:
         stray = value.stray_newline
     _print_revised(noun, name, answer)
     if stray:
-        warn_of_newline(noun, "update", name)
+        warn_of_newline(noun, name)
     return 0
 
 
