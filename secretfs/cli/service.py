@@ -187,6 +187,8 @@ def _print_pretty(service: object) -> None:
     for kind in ("uid", "gid"):
         if ids := allowed.numbers(answers.at(service, "Spec"), kind):
             output.line(f"Allowed {kind}s:    {', '.join(map(str, ids))}")
+    if act := answers.text(service, "Spec", beside.KEY, "OnChange"):
+        output.line(f"On change:       {act}")
     for word in ("Secret", "Config"):
         _print_grants(service, word)
     output.line(f"Created at:      {times.spelled(answers.text(service, 'CreatedAt'))}")

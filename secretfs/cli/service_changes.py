@@ -51,14 +51,19 @@ def update(arguments: Namespace) -> int:
     kept = answers.labels(spec, "Labels")
     spec["Labels"] = {key: value for key, value in kept.items() if key not in arguments.label_rm} | labels
     beside.put(spec, **allowed.fields(spec, arguments), **beside.on_change(arguments))
+    notes: list[str] = []
     for kind, (flags, flag) in _granted(arguments, "_add").items():
-        removed = getattr(arguments, f"{kind.value}_rm")
-        left = [item for item in _granted_before(spec, kind) if answers.text(item, f"{_word(kind)}Name") not in removed]
+        left, missed = _left(_granted_before(spec, kind), getattr(arguments, f"{kind.value}_rm"), kind)
+        notes += [
+            f"service {arguments.service} is not granted {kind.value} {name}: nothing was taken" for name in missed
+        ]
         added, pins = _references(client, flags, flag, kind)
         beside.put(spec, Pins=[*beside.kept_pins(spec, kind, left), *pins])
         _put(spec, ("TaskTemplate", "ContainerSpec", _key(kind)), [*left, *added])
     answer = _posted(client, service, spec)
     output.line(arguments.service)
+    for text in notes:
+        output.warning(text, [f"secretfs service inspect --pretty {arguments.service}"])
     _print_warnings(answer)
     return 0
 
@@ -86,6 +91,21 @@ def _key(kind: Kind) -> str:
 
 def _granted_before(spec: object, kind: Kind) -> list[object]:
     return answers.items(spec, "TaskTemplate", "ContainerSpec", _key(kind))
+
+
+def _left(granted: list[object], removed: list[str], kind: Kind) -> tuple[list[object], list[str]]:
+    """The grants that no name and no id takes away, and the names that take none. Names have no case: who revokes by
+    another spelling, or by the id, must not leave the grant there.
+    """
+    missed = {name.lower(): name for name in removed}
+    left = []
+    for item in granted:
+        names = {answers.text(item, f"{_word(kind)}{key}").lower() for key in ("Name", "ID")}
+        if names.isdisjoint(name.lower() for name in removed):
+            left.append(item)
+        for name in names:
+            missed.pop(name, None)
+    return left, list(missed.values())
 
 
 def _references(client: Client, flags: list[str], flag: str, kind: Kind) -> tuple[list[object], list[object]]:
