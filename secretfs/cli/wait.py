@@ -33,7 +33,6 @@ def wait(arguments: Namespace) -> int:
     from secretfs.cli.durations import seconds
     from secretfs.errors import UnavailableError
 
-    client = client_of(arguments)
     deadline = time.monotonic() + seconds(arguments.timeout, flag="--timeout")
     query = {"secrets": json.dumps(arguments.secret)}
     if arguments.service is not None:
@@ -42,6 +41,7 @@ def wait(arguments: Namespace) -> int:
         left = deadline - time.monotonic()
         try:
             query["seconds"] = f"{max(min(left, ROUND_SECONDS), 0):.3f}"
+            client = client_of(arguments)  # a user's own daemon is found when it is there
             missing = [str(text) for text in answers.items(client.get("/secretfs/v1/wait", query), "Missing")]
             if not missing:
                 return 0

@@ -65,6 +65,17 @@ def until(true, what: str) -> None:
         assert time.monotonic() < deadline, what
 
 
+def test_who_waits_for_a_daemon_of_his_own_finds_it_when_it_comes(user_host):
+    """Before it is there, the host's is what the command line would ask."""
+    daemon = RootlessDaemon(*user_host)
+    try:
+        with subprocess.Popen([*daemon.program, "wait", "--timeout", "15s"], env=daemon.environment) as waiting:
+            daemon.start("--rootless")
+            assert waiting.wait(DEADLINE_SECONDS) == 0
+    finally:
+        daemon.clean_up()
+
+
 def test_a_user_has_his_secrets_without_root(user_daemon):
     user_daemon.secret("db", b"hunter2")
     user_daemon.secret("token", b"t" * 400_000)
