@@ -19,7 +19,7 @@ def add_grant_flags(parser: CommandParser, *kinds: str) -> None:
             action="append",
             default=[],
             metavar=kind.upper(),
-            help=f"one more {kind}: NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440",
+            help=f"one more {kind}: NAME or source=NAME,target=FILE,uid=USER,gid=GROUP,mode=0440,version=N",
         )
 
 

@@ -16,7 +16,7 @@ from secretfs.errors import UsageError
 
 # argparse would look for a translation of each of its words, in all directories of the locale. The words here have
 # none, and a mixture of two languages is no help.
-setattr(argparse, "_", str)  # noqa: B010 - its stubs do not have it
+setattr(argparse, "_", lambda text: text)  # noqa: B010 - its stubs do not have it
 
 _CLOSE = 0.7  # of 1: how like a known word another must be, to be taken for a slip
 HOST_HELP = "the daemon's socket (default $SECRETFS_HOST or unix:///run/secretfs/api.sock)"

@@ -251,7 +251,7 @@ async def test_an_attach_that_does_not_fit_the_arena_leaves_nothing(control: Con
 @pytest.mark.parametrize(
     ("service", "granted", "error", "text"),
     [
-        (None, (), InvalidGrantError, "nothing is granted: name a service or a secret"),
+        (None, (), InvalidGrantError, "nothing is granted: give --service NAME or --secret NAME"),
         (None, ("nope",), InvalidGrantError, "secret not found: nope"),
         ("nope", (), NotFoundError, "service nope not found"),
         ("web", ("db",), InvalidGrantError, "secret references 'db' and 'db' have a conflicting target: 'db'"),

@@ -234,7 +234,7 @@ class Tasks:
     ) -> Change[tuple[Task, Sequence[Grant]]]:
         service = await self._service_for(caller, rights, request)
         if service is None and not request.grants:
-            raise InvalidGrantError("nothing is granted: name a service or a secret")
+            raise InvalidGrantError("nothing is granted: give --service NAME or --secret NAME")
         adhoc = await requested(self._store, request.grants)
         grants = (*(service.value.grants if service else ()), *adhoc.grants)
         check_attachable(grants)
