@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from daemons import ANSWER_SECONDS, SECRETFS
+from users import User
 
 pytestmark = pytest.mark.kernel
 
@@ -283,10 +284,9 @@ def test_what_cannot_be_mounted_on_is_refused_in_words(web, mount, tmp_path, pat
 
 
 def test_nobody_but_root_may(web, place):
-    command = ["setpriv", "--reuid", "65534", "--clear-groups", SECRETFS, "mount", str(place), "--service", "web"]
-    refused = subprocess.run(command, capture_output=True, env=web.environment)
+    refused = User(web, 65534).secretfs("mount", str(place), "--service", "web")
     assert refused.returncode == 1
-    assert b"only root may" in refused.stderr
+    assert "only root may" in refused.stderr
 
 
 # -- while it lasts ----------------------------------------------------------------------------------------------------
