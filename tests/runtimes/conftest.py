@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from secretfs.linux import mount, namespaces, peer
 
 GO = b'{"Go": true}'
+HEARD_SECONDS = 30
 
 
 class Daemon:
@@ -33,7 +35,7 @@ class Daemon:
         self.requests: list[dict] = []
         self.pids: list[int] = []
         self.mnt_ns: int | None = None
-        self.messages: list[bytes] = []
+        self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(directory / "attach.sock"))
         self._listener.listen()
@@ -65,6 +67,10 @@ class Daemon:
         while self.trees:
             mount.umount2(str(self.trees.pop()), mount.MNT_DETACH)
 
+    def messages(self, count: int = 1) -> list[bytes]:
+        """What came after the answers; b"" where the other end went away instead."""
+        return [self._heard.get(timeout=HEARD_SECONDS) for _ in range(count)]
+
     def _serve(self) -> None:
         while True:
             try:
@@ -92,8 +98,9 @@ class Daemon:
         socket.send_fds(connection, [answer], trees)
         for fd in trees:
             os.close(fd)
-        self.messages.append(connection.recv(65536))
-        if self.messages[-1]:
+        message = connection.recv(65536)
+        self._heard.put(message)
+        if message:
             self.mnt_ns = namespaces.ns_inode(self.pids[-1], "mnt")
             if self.word:
                 connection.send(self.word)

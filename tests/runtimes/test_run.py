@@ -54,7 +54,7 @@ def test_the_daemon_is_asked_for_what_was_typed(secretfs_run, daemon):
             "TargetDir": f"{daemon.directory}/t",
         }
     ]
-    assert [message.replace(b" ", b"") for message in daemon.messages] == [b'{"Mounted":true}']
+    assert [message.replace(b" ", b"") for message in daemon.messages()] == [b'{"Mounted":true}']
 
 
 def test_what_is_not_typed_has_its_default(secretfs_run, daemon):
@@ -153,7 +153,7 @@ def test_two_files_of_one_variable_are_refused(secretfs_run, daemon):
             "secretfs: hint: give one of them another target, or leave out --file-vars",
         ],
     )
-    assert daemon.messages == [b""]
+    assert daemon.messages() == [b""]
 
 
 def test_configs_are_mounted_beside_the_secrets(secretfs_run, daemon, tmp_path):

@@ -64,7 +64,7 @@ def test_a_daemon_that_ends(secretfs_run, daemon, step):
 def test_an_answer_that_is_none(secretfs_run, daemon, answer):
     daemon.answer = answer
     assert secretfs_run.refusal() == (125, [NONSENSE])
-    assert daemon.messages == [b""]
+    assert daemon.messages() == [b""]
 
 
 def test_an_answer_without_a_tree(secretfs_run, daemon):
@@ -82,7 +82,7 @@ def test_a_target_directory_that_is_a_file(secretfs_run, daemon, tmp_path):
         125,
         [error.replace(place, f"{place}/below"), hint],
     )
-    assert daemon.messages == [b"", b""]
+    assert daemon.messages(2) == [b"", b""]
 
 
 def test_a_target_directory_that_cannot_be_made(secretfs_run):
