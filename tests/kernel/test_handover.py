@@ -4,27 +4,17 @@ import os
 import random
 import select
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from daemons import alive
-from unnoticed import READERS, STEADY, nothing_was_noticed, prepared
+from unnoticed import LATE_SECONDS, READERS, STEADY, nothing_was_noticed, prepared, shows
 
 pytestmark = pytest.mark.kernel
 
 ROUNDS = [6, pytest.param(100, marks=pytest.mark.long)]
 MOMENTS = [6, pytest.param(150, marks=pytest.mark.long)]
-LATE_SECONDS = 30  # where an update says that it did not wait for all tasks
 UPGRADE_SECONDS = 1.5  # about; under load it takes longer, and the moments are earlier ones
-
-
-def shows(task, granted: bool, *, within: float) -> bool:
-    """Whether sub/other is there as granted now, or becomes so."""
-    deadline = time.monotonic() + within
-    while not (found := (task.cat("sub/other") != "ENOENT") is granted) and time.monotonic() < deadline:
-        continue
-    return found
 
 
 def killed(daemon) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import sys
+import time
 
 from daemons import report_of
 
 STEADY = os.urandom(3000)
 READERS = 8
+LATE_SECONDS = 30  # where an update says that it did not wait for all tasks
 
 
 def prepared(daemon) -> list:
@@ -23,3 +25,11 @@ def nothing_was_noticed(readers, capsys) -> None:
         slowest = max(report["slowest"] for report in reports)
         sys.stdout.write(f" {sum(report['reads'] for report in reports)} reads, slowest {slowest:.2f} s ")
     assert [(report["errors"], report["wrong"]) for report in reports] == [([], 0)] * READERS
+
+
+def shows(task, granted: bool, *, within: float) -> bool:
+    """Whether sub/other is there as granted now, or becomes so."""
+    deadline = time.monotonic() + within
+    while not (found := (task.cat("sub/other") != "ENOENT") is granted) and time.monotonic() < deadline:
+        continue
+    return found
