@@ -1,8 +1,13 @@
-"""How pyfuse3's session loop is driven: look at the device before parking, and never queue for a lock.
+"""How fs waits: one poll for the device and for trio, and nothing of trio on the way of a request.
 
-As shipped, two thirds of the cost of an open is trio's scheduling: a lock that checkpoints, epoll_ctl, epoll_wait.
+As shipped, two thirds of the cost of an open is trio's scheduling: a lock that checkpoints, epoll_ctl, epoll_wait, a
+turn of the run loop. Here trio is a guest (trio.lowlevel.start_guest_run): it waits for its own descriptors in a
+thread, and writes an eventfd when it wants a turn. The host, in the main thread, drives the coroutine of
+``pyfuse3.main``. That never waits: no handler does, and where pyfuse3 would wait for the device, the host blocks, and
+gives trio its turns.
+
 pyfuse3 looks ``trio`` up in its module when it runs (pyfuse3.asyncio replaces it the same way), so it gets a namespace
-of its own. There is one worker, and no handler waits, so the lock has nobody to keep out.
+of its own. There is one worker, so the lock has nobody to keep out.
 
 The device is O_NONBLOCK: with a blocking one, a request that vanished (its reader was killed) between poll and read
 would freeze fs until the next one. EAGAIN then ends the loop, which is started again; pyfuse3 leaks its 1 MiB buffer
@@ -10,113 +15,236 @@ each time, so fs asks to be replaced after ``MAX_RESTARTS`` of them.
 """
 
 import errno
+import os
 import select
 import time
-from collections.abc import Callable
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final, Protocol, Self, TypeVar
 
+import outcome
 import pyfuse3
 import trio
 
 MAX_RESTARTS: Final = 64
-_FAIR_SHARE: Final = 64  # requests between two turns of the other tasks
+
+T = TypeVar("T")
 
 
-class _FreeLock:
-    async def __aenter__(self) -> None:
-        return
-
-    async def __aexit__(self, *_exc: object) -> None:
-        return
+@types.coroutine
+def _over() -> Generator[None, None, None]:
+    yield from ()
 
 
-class Readiness:
-    """Waits for the device: poll, then spin, then park. Reports the first wait after INIT was handled, and at each wait
-    that what came before is answered.
-    """
+DONE: Final = _over()  # to await it is over at once, any number of times: nothing is made for each request
+for _ in DONE:  # a generator of this kind is its own iterator (PEP 492)
+    pass
 
-    def __init__(
-        self,
-        spin_seconds: float,
-        *,
-        initialised: Callable[[], bool],
-        ready: Callable[[], None],
-        answered: Callable[[], None],
-    ) -> None:
+
+class Answers(Protocol):
+    """Who wants to know that a request has its answer (opens.py)."""
+
+    unanswered: bool
+
+    def answered(self) -> None:
+        """Every request that came has its answer. Called when ``unanswered``, before the next is looked for."""
+
+
+class Host:
+    """The main thread: serves the device, and gives trio its turns in between."""
+
+    def __init__(self, spin_seconds: float) -> None:
+        """``spin_seconds``: how long the device is looked at after a request, before the thread sleeps."""
+        self.initialised: Callable[[], bool] = lambda: False  # whether INIT was handled
+        self.ready: Callable[[], None] = _nothing  # called when the device is waited for and that is so
+        self.answers: Answers = _Nobody()
         self._spin_seconds = spin_seconds
-        self._initialised = initialised
-        self._ready = ready
-        self._answered = answered
-        self._announced = False
+        self._patience = 0 if spin_seconds else None  # milliseconds, of the first look after a request
+        self._turns: deque[Callable[[], object]] = deque()  # that trio wants
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
-        self._registered: int | None = None
-        self._turn = 0
+        self._poll.register(self._wake, select.POLLIN)
+        self._device = -1
+        self._request: list[tuple[int, int]] = []  # what poll says of a device that has one, and of nothing else
+        self._asked: deque[_Session] = deque()  # to be served
+        self._served: _Session | None = None
+        self._result: outcome.Outcome[Any] | None = None
 
-    async def wait(self, fd: int) -> None:
-        """Return when the device has a request, or seems to."""
-        if not self._announced and self._initialised():
-            self._announced = True
-            self._ready()
-        self._answered()
-        if fd != self._registered:
-            self._poll.register(fd, select.POLLIN)
-            self._registered = fd
-        self._turn += 1
-        if self._turn % _FAIR_SHARE == 0:
-            await trio.lowlevel.checkpoint()
-        if self._poll.poll(0) or self._spin():
-            return
-        self._turn = 0
-        await trio.lowlevel.wait_readable(fd)
+    def run(self, main: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+        """As trio.run; what it runs may ``serve``."""
+        trio.lowlevel.start_guest_run(
+            main,
+            *args,
+            run_sync_soon_threadsafe=self._wants_turn,
+            run_sync_soon_not_threadsafe=self._turns.append,
+            done_callback=self._ended,
+        )
+        while self._result is None:
+            if self._asked:
+                self._serve(self._asked.popleft())
+            self._give_turns()
+            self._look(0 if self._turns or self._asked or self._result else None)
+        os.close(self._wake)
+        result: T = self._result.unwrap()
+        return result
 
-    def _spin(self) -> bool:
-        if not self._turn or not self._spin_seconds:
-            return False
+    async def serve(self) -> bool:
+        """Answer the kernel until the connection ends (False) or fs should be replaced (True)."""
+        session = _Session()
+        self._asked.append(session)
+        try:
+            await session.ended.wait()
+        finally:
+            session.wanted = False
+        result: bool = session.result.unwrap()
+        return result
+
+    def wait(self, device: int) -> Awaitable[None]:
+        """Block until the device has a request, or seems to. Raises trio.ClosedResourceError when it is served no more.
+
+        Trio gets the turns that it wants, one round of them between two requests.
+        """
+        if self.answers.unanswered:
+            self.answers.answered()
+        if device != self._device:
+            self._begin(device)
+        elif not self._turns and self._poll.poll(self._patience) == self._request:
+            return DONE
+        spins = self._spin_seconds and not self._turns
+        while True:
+            self._give_turns()
+            if not (self._served and self._served.wanted):
+                raise trio.ClosedResourceError
+            if self._spun() if spins else self._look(0 if self._turns else None):
+                return DONE
+            spins = False
+
+    def _serve(self, session: "_Session") -> None:
+        self._served = session
+        session.serve()
+        self._served = None
+        if self._device >= 0:
+            self._poll.unregister(self._device)
+            self._device = -1
+
+    def _begin(self, device: int) -> None:
+        self._poll.register(device, select.POLLIN)
+        if self.initialised():
+            self._device = device
+            self._request = [(device, select.POLLIN)]
+            self.ready()
+
+    def _spun(self) -> bool:
         until = time.perf_counter() + self._spin_seconds
-        while time.perf_counter() < until:
-            if self._poll.poll(0):
-                return True
-        return False
+        while not self._look(0):
+            if self._turns or time.perf_counter() >= until:
+                return False
+        return True
+
+    def _look(self, milliseconds: int | None) -> bool:
+        """Whether the device has a request, within that time or as soon as trio wants a turn."""
+        requested = False
+        for fd, _ in self._poll.poll(milliseconds):
+            if fd == self._wake:
+                os.eventfd_read(fd)
+            else:
+                requested = True
+        return requested
+
+    def _give_turns(self) -> None:
+        for _ in range(len(self._turns)):
+            self._turns.popleft()()
+
+    def _wants_turn(self, turn: Callable[[], object]) -> None:
+        self._turns.append(turn)
+        os.eventfd_write(self._wake, 1)
+
+    def _ended(self, result: outcome.Outcome[Any]) -> None:
+        self._result = result
 
 
-def install(readiness: Readiness) -> None:
+class _Session:
+    """One run of pyfuse3's loop, asked for in trio and served by the host."""
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self.ended = trio.Event()
+        self.result: outcome.Outcome[bool]
+        self._trio = trio.lowlevel.current_trio_token()
+
+    def serve(self) -> None:
+        self.result = outcome.capture(served)
+        self._trio.run_sync_soon(self.ended.set)
+
+
+def served() -> bool:
+    """Drive pyfuse3 until the connection ends (False) or it has leaked enough (True)."""
+    for _ in range(MAX_RESTARTS):
+        try:
+            _driven(pyfuse3.main(min_tasks=1, max_tasks=1))
+        except OSError as failure:
+            if failure.errno != errno.EAGAIN:
+                raise
+        else:
+            return False
+    return True
+
+
+def _driven(coroutine: Coroutine[Any, None, None]) -> None:
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("pyfuse3 waited for something that is not the device")
+
+
+def install(host: Host) -> None:
     """Give pyfuse3 the scheduling described above."""
     pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
-        open_nursery=trio.open_nursery,
+        open_nursery=_Worker,
         Lock=_FreeLock,
         ClosedResourceError=trio.ClosedResourceError,
         lowlevel=SimpleNamespace(
-            current_task=trio.lowlevel.current_task,
-            current_trio_token=trio.lowlevel.current_trio_token,
-            wait_readable=readiness.wait,
-            notify_closing=trio.lowlevel.notify_closing,
+            current_task=lambda: SimpleNamespace(name="fs"),
+            current_trio_token=_nothing,
+            wait_readable=host.wait,
         ),
     )
 
 
-async def serve() -> bool:
-    """Answer the kernel until the connection ends (False) or fs should be replaced (True)."""
-    for _ in range(MAX_RESTARTS):
-        if not await _serve_until_vanished():
-            return False
-    return True
+class _Worker:
+    """The nursery of one task. It runs in place, to its end."""
+
+    def __init__(self) -> None:
+        self._work: list[Coroutine[Any, Any, None]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        for coroutine in self._work:
+            await coroutine
+
+    def start_soon(self, act: Callable[..., Coroutine[Any, Any, None]], *args: object, name: str) -> None:  # noqa: ARG002
+        self._work.append(act(*args))
 
 
-async def _serve_until_vanished() -> bool:
-    """Whether it was EAGAIN that ended the loop, a request that vanished; False: the connection is over."""
-    try:
-        await pyfuse3.main(min_tasks=1, max_tasks=1)
-    except* OSError as failures:
-        if any(failure.errno != errno.EAGAIN for failure in _leaves(failures)):
-            raise
-    else:
-        return False
-    return True
+class _FreeLock:
+    def __aenter__(self) -> Awaitable[None]:
+        return DONE
+
+    def __aexit__(self, *_exc: object) -> Awaitable[None]:
+        return DONE
 
 
-def _leaves(group: BaseExceptionGroup[OSError]) -> list[OSError]:
-    found: list[OSError] = []
-    for member in group.exceptions:
-        found += _leaves(member) if isinstance(member, BaseExceptionGroup) else [member]
-    return found
+class _Nobody:
+    unanswered = False
+
+    def answered(self) -> None:
+        return
+
+
+def _nothing() -> None:
+    """Until there is something to do."""

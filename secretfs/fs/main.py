@@ -24,7 +24,7 @@ from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
 from secretfs.fs.links import ControlLink, SupervisorLink
 from secretfs.fs.manifest import Manifest
-from secretfs.fs.opens import Opens, opened_ring
+from secretfs.fs.opens import opened_ring
 from secretfs.fs.operations import Operations
 from secretfs.fs.standby import called
 from secretfs.fs.trees import Trees
@@ -50,7 +50,8 @@ def main() -> int:
     gc.collect()
     gc.freeze()
     _lock_in(start)
-    return trio.run(_serve, start, layout, arena_memory)
+    host = loop.Host(start.spin_us / 1e6)
+    return host.run(_serve, host, start, layout, arena_memory)
 
 
 def _lock_in(start: FsStart) -> None:
@@ -65,7 +66,7 @@ def _lock_in(start: FsStart) -> None:
     landlock.restrict()
 
 
-async def _serve(start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int:
+async def _serve(host: loop.Host, start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int:
     """The exit code: 0, or EXIT_UNMOUNTED."""
     end = seqpacket.adopt(start.supervisor_fd)
     usable = await called(end) if start.standby else start.usable_bytes
@@ -78,13 +79,14 @@ async def _serve(start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int
     opens = opened_ring(start.ring_fd, start.ring_event_fd)
     async with trio.open_nursery() as nursery:
         trees = Trees(manifest, arena, inodes, nursery=nursery, grow=supervisor.grow)
-        _open_session(start, Operations(manifest, inodes, arena, opens, released=trees.released), opens, ready)
+        host.ready, host.answers = ready.set, opens
+        _open_session(host, start, Operations(manifest, inodes, arena, opens, released=trees.released))
         wired = _controls(trees, ready, nursery)
         given = partial(estate.given, lambda: arena.usable, ready)
         nursery.start_soon(_serve_supervisors, supervisor, wired, given, nursery.cancel_scope)
         nursery.start_soon(_settle, trees, supervisor, ready)
         try:
-            return await _served_kernel(supervisor)
+            return await _served_kernel(host, supervisor)
         finally:
             nursery.cancel_scope.cancel()
             if supervisor.alone:
@@ -92,9 +94,9 @@ async def _serve(start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int
     return 0
 
 
-async def _served_kernel(supervisor: SupervisorLink) -> int:
+async def _served_kernel(host: loop.Host, supervisor: SupervisorLink) -> int:
     """To the end of the connection, or until fs should be replaced, if there is anybody to do it; the exit code."""
-    while await loop.serve():
+    while await host.serve():
         if not supervisor.alone:
             log.info("to be replaced", restarts=loop.MAX_RESTARTS)
             return 0
@@ -102,7 +104,7 @@ async def _served_kernel(supervisor: SupervisorLink) -> int:
     return EXIT_UNMOUNTED
 
 
-def _open_session(start: FsStart, operations: Operations, opens: Opens, ready: trio.Event) -> None:
+def _open_session(host: loop.Host, start: FsStart, operations: Operations) -> None:
     """Give libfuse the recorded INIT in a pipe; inside its INIT handling the device takes the pipe's place.
 
     The reply then goes to the kernel: to a first fs's joy, and for nothing to a successor's (ENOENT, which libfuse
@@ -121,10 +123,8 @@ def _open_session(start: FsStart, operations: Operations, opens: Opens, ready: t
         initialised = True
 
     operations.initialised = put_device_in_place
-    readiness = loop.Readiness(
-        start.spin_us / 1e6, initialised=lambda: initialised, ready=ready.set, answered=opens.answered
-    )
-    loop.install(readiness)
+    host.initialised = lambda: initialised
+    loop.install(host)
     pyfuse3.init(operations, f"/dev/fd/{pipe}", {"default_permissions"})
 
 

@@ -29,7 +29,7 @@ class Opens:
         self._head = self._words[HEAD]
         self._in_doubt = self._unanswered()
         self._words[ANSWERED] = self._head
-        self._new = True  # what is there from before may not have been told
+        self.unanswered = True  # what is there from before may not have been told
 
     def record(self, subject: tuple[bytes, ...], thread: int, uid: int, gid: int) -> None:
         """Write an open down; when there is no room, count it as lost."""
@@ -47,18 +47,16 @@ class Opens:
             ring.put_more(self._ring, head, part)
             head += 1
         words[HEAD] = self._head = head
-        self._new = True
+        self.unanswered = True
 
     def answered(self) -> None:
-        """Whatever was recorded has had its answer."""
-        if not self._new:
-            return
+        """Whatever was recorded has had its answer: to be called when ``unanswered``, before the next request."""
         words = self._words
         words[ANSWERED] = self._head
         if words[WAITING]:
             words[WAITING] = 0
             self._wake()
-        self._new = False
+        self.unanswered = False
 
     def _unanswered(self) -> tuple[int, ring.Subject] | None:
         """Thread and subject of the one record that a predecessor may not have answered."""

@@ -125,7 +125,7 @@ async def test_fs_serves_one_supervisor_after_the_other_until_it_is_told_to_stop
 
 
 @pytest.mark.parametrize(("alone", "rounds"), [(False, 1), (True, 3)])
-async def test_fs_asks_to_be_replaced_only_when_there_is_somebody_to_do_it(monkeypatch, alone, rounds):
+async def test_fs_asks_to_be_replaced_only_when_there_is_somebody_to_do_it(alone, rounds):
     served = []
 
     async def serve():
@@ -133,6 +133,5 @@ async def test_fs_asks_to_be_replaced_only_when_there_is_somebody_to_do_it(monke
         served.append(True)
         return len(served) < 3
 
-    monkeypatch.setattr(main.loop, "serve", serve)
-    code = await main._served_kernel(SimpleNamespace(alone=alone))
+    code = await main._served_kernel(SimpleNamespace(serve=serve), SimpleNamespace(alone=alone))
     assert (code, len(served)) == (main.EXIT_UNMOUNTED if alone else 0, rounds)

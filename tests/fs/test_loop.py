@@ -1,99 +1,285 @@
-"""How the device is waited for, with a pipe in its place."""
+"""How the device is waited for, with a pipe in its place, and what trio gets meanwhile."""
 
 import errno
 import os
+import select
+import threading
 
 import pyfuse3
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+import trio.lowlevel
 
 from secretfs.fs import loop
-from secretfs.fs.loop import Readiness
+from secretfs.fs.loop import DONE, Host
+
+ENOUGH_SECONDS = 10
+
+
+@pytest.fixture(autouse=True)
+def namespace(monkeypatch):
+    monkeypatch.setattr(pyfuse3, "trio", trio)
+
+
+class Device:
+    """A pipe that pyfuse3's loop would serve: a byte is a request, its end the end of the connection."""
+
+    def __init__(self, monkeypatch):
+        self.reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.served: list[bytes] = []
+        self.on_request = lambda: None
+        monkeypatch.setattr(pyfuse3, "main", self.main)
+
+    def ask(self, requests: bytes = b"x") -> None:
+        os.write(self._writing, requests)
+
+    def end(self) -> None:
+        os.close(self._writing)
+
+    async def main(self, *, min_tasks, max_tasks):
+        assert (min_tasks, max_tasks) == (1, 1)
+        async with pyfuse3.trio.open_nursery() as nursery:
+            nursery.start_soon(self._worker, name="worker")
+
+    async def _worker(self):
+        lock = pyfuse3.trio.Lock()
+        while True:
+            try:
+                async with lock:
+                    await pyfuse3.trio.lowlevel.wait_readable(self.reading)
+            except pyfuse3.trio.ClosedResourceError:
+                return
+            request = os.read(self.reading, 1)
+            if not request:
+                return
+            self.served.append(request)
+            self.on_request()
 
 
 @pytest.fixture
-def pipe():
-    reading, writing = os.pipe2(os.O_NONBLOCK)
-    yield reading, writing
-    for fd in (reading, writing):
-        os.close(fd)
+def device(monkeypatch):
+    found = Device(monkeypatch)
+    yield found
+    os.close(found.reading)
 
 
-def readiness(*, spin=0.0, initialised=lambda: True, ready=lambda: None):
-    return Readiness(spin, initialised=initialised, ready=ready, answered=lambda: None)
+def hosted(main, *, spin=0.0):
+    """Run it with a host of its own, which is what it gets."""
+    host = Host(spin)
+    loop.install(host)
+
+    async def limited():
+        with trio.fail_after(ENOUGH_SECONDS):
+            return await main(host)
+
+    return host.run(limited)
 
 
-async def test_a_device_with_a_request_is_not_waited_for(pipe):
-    os.write(pipe[1], b"x")
-    waiting = readiness().wait(pipe[0])
-    with pytest.raises(StopIteration):
-        waiting.send(None)
+def test_a_host_gives_what_it_ran_gave():
+    async def main(_):
+        await trio.lowlevel.checkpoint()
+        return 7
+
+    assert hosted(main) == 7
+
+
+def test_a_host_raises_what_it_ran_raised():
+    async def main(_):
+        await trio.lowlevel.checkpoint()
+        raise LookupError("x")
+
+    with pytest.raises(LookupError):
+        hosted(main)
+
+
+def test_trio_has_its_deadlines_threads_and_descriptors_while_nothing_is_served():
+    async def main(_):
+        with trio.move_on_after(0.01) as scope:
+            await trio.sleep_forever()
+        reading, writing = os.pipe()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.lowlevel.wait_readable, reading)
+            await trio.to_thread.run_sync(os.write, writing, b"x")
+        os.close(reading), os.close(writing)
+        return scope.cancelled_caught
+
+    assert hosted(main)
 
 
 @pytest.mark.parametrize("spin", [0.0, 0.0001])
-async def test_a_device_without_a_request_is_parked_on(pipe, spin, autojump_clock):
-    device = readiness(spin=spin)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(device.wait, pipe[0])
-        await wait_all_tasks_blocked()
-        os.write(pipe[1], b"x")
+def test_requests_are_served_to_the_end_of_the_connection(device, spin):
+    async def main(host):
+        async with trio.open_nursery() as nursery:
+
+            async def client():
+                for number in range(100):
+                    device.ask(bytes([number]))
+                    while len(device.served) <= number:
+                        await trio.lowlevel.checkpoint()
+                device.end()
+
+            nursery.start_soon(client)
+            return await host.serve()
+
+    assert hosted(main, spin=spin) is False
+    assert b"".join(device.served) == bytes(range(100))
 
 
-async def test_ready_is_said_once_and_not_before_init(pipe):
-    os.write(pipe[1], b"x")
+def test_a_request_from_elsewhere_wakes_a_host_that_sleeps(device):
+    async def main(host):
+        asked = threading.Thread(target=lambda: (device.ask(), device.end()))
+        device.on_request = asked.join
+        trio.lowlevel.current_trio_token().run_sync_soon(asked.start)
+        return await host.serve()
+
+    assert hosted(main) is False
+    assert device.served == [b"x"]
+
+
+def test_ready_is_said_once_and_not_before_init(device):
     said, initialised = [], False
-    device = readiness(initialised=lambda: initialised, ready=lambda: said.append("ready"))
-    await device.wait(pipe[0])
-    assert said == []
-    initialised = True
-    for _ in range(3):
-        await device.wait(pipe[0])
-    assert said == ["ready"]
+
+    async def main(host):
+        nonlocal initialised
+        host.initialised = lambda: initialised
+        host.ready = lambda: said.append(len(device.served))
+
+        def handle_init():
+            nonlocal initialised
+            initialised = True
+
+        device.on_request = handle_init
+        device.ask(b"Ixxx")
+        device.end()
+        await host.serve()
+
+    hosted(main)
+    assert said == [1]
 
 
-async def test_a_busy_device_lets_other_tasks_have_their_turn(pipe):
-    os.write(pipe[1], b"x")
-    device, turns = readiness(), 0
+class Answers:
+    """Requests that want to know of their answers: every other one."""
 
-    async def other():
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
+    def __init__(self, device):
+        self._device = device
+        self.told = []
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(other)
-        for _ in range(loop._FAIR_SHARE * 5):
-            await device.wait(pipe[0])
-        nursery.cancel_scope.cancel()
-    assert 4 <= turns <= 7
+    @property
+    def unanswered(self):
+        return len(self._device.served) % 2 == 1
+
+    def answered(self):
+        self.told.append(len(self._device.served))
 
 
-async def test_a_busy_device_can_be_left(pipe):
-    os.write(pipe[1], b"x")
-    device = readiness()
-    with trio.fail_after(2), trio.CancelScope() as scope:
-        scope.cancel()
-        while True:
-            await device.wait(pipe[0])
-    assert scope.cancelled_caught
+def test_the_next_wait_says_that_what_came_before_is_answered(device):
+    answers = Answers(device)
+
+    async def main(host):
+        host.answers = answers
+        device.ask(b"vwxyz")
+        device.end()
+        await host.serve()
+
+    hosted(main)
+    assert answers.told == [1, 3, 5]
 
 
-async def test_a_request_that_comes_while_it_spins_is_taken_without_parking(pipe, monkeypatch):
-    device = readiness(spin=5.0)
+def test_a_busy_device_lets_trio_have_a_turn_between_two_requests(device):
+    device.ask(b"x" * 100)
+    turns = []
+
+    async def main(host):
+        async with trio.open_nursery() as nursery:
+
+            async def other():
+                while True:
+                    await trio.lowlevel.checkpoint()
+                    turns.append(len(device.served))
+
+            nursery.start_soon(other)
+            device.on_request = lambda: len(device.served) == 100 and device.end()
+            await host.serve()
+            nursery.cancel_scope.cancel()
+
+    hosted(main)
+    assert {*range(1, 100)} <= {*turns}
+
+
+def test_a_busy_device_can_be_left(device):
+    device.ask(b"x" * 1000)
+
+    async def main(host):
+        with trio.CancelScope() as scope:
+            device.on_request = lambda: len(device.served) == 10 and scope.cancel()
+            await host.serve()
+        return scope.cancelled_caught
+
+    assert hosted(main)
+    assert 10 <= len(device.served) < 20
+    device.end()
+
+
+def test_a_device_that_was_left_is_served_again_when_that_is_asked_for(device):
+    async def main(host):
+        with trio.move_on_after(0.01):
+            await host.serve()
+        device.ask()
+        device.end()
+        return await host.serve()
+
+    assert hosted(main) is False
+    assert device.served == [b"x"]
+
+
+def test_a_request_that_comes_while_it_spins_is_taken_without_sleeping(device, monkeypatch):
     asked = 0
 
     def counted():
         nonlocal asked
         asked += 1
         if asked == 3:
-            os.write(pipe[1], b"x")
+            device.ask()
+            device.end()
         return 0.0
 
-    monkeypatch.setattr(loop.time, "perf_counter", counted)
-    with pytest.raises(StopIteration):
-        device.wait(pipe[0]).send(None)
+    async def main(host):
+        monkeypatch.setattr(loop.time, "perf_counter", counted)
+        return await host.serve()
+
+    assert hosted(main, spin=5.0) is False
+    assert asked >= 3
+
+
+def test_a_host_that_has_spun_in_vain_sleeps_and_does_not_spin_after_a_turn_of_trio(device, monkeypatch):
+    looks, real = [], select.poll
+
+    class Poll:
+        def __init__(self):
+            self._poll = real()
+            self.register, self.unregister = self._poll.register, self._poll.unregister
+
+        def poll(self, milliseconds):
+            looks.append(milliseconds)
+            return self._poll.poll(milliseconds)
+
+    monkeypatch.setattr(loop.select, "poll", Poll)
+
+    async def main(host):
+        async with trio.open_nursery() as nursery:
+
+            async def turns():
+                await trio.sleep(0.02)
+                looks.clear()
+                for _ in range(3):
+                    await trio.sleep(0.001)
+                assert looks.count(0) <= looks.count(None) + 6
+                device.end()
+
+            nursery.start_soon(turns)
+            return await host.serve()
+
+    assert hosted(main, spin=0.001) is False
 
 
 class Session:
@@ -108,51 +294,55 @@ class Session:
         assert (min_tasks, max_tasks) == (1, 1)
         self.calls += 1
         end = next(self._ends)
-        await trio.lowlevel.checkpoint()
         if end:
             raise end
 
 
 def vanished():
-    return ExceptionGroup("worker", [OSError(errno.EAGAIN, "read")])
+    return OSError(errno.EAGAIN, "read")
 
 
-async def test_a_connection_that_ended_is_served_no_more(monkeypatch):
+def test_a_connection_that_ended_is_served_no_more(monkeypatch):
     session = Session(monkeypatch, [None])
-    assert await loop.serve() is False
+    assert hosted(Host.serve) is False
     assert session.calls == 1
 
 
-async def test_a_request_that_vanished_starts_the_loop_again(monkeypatch):
-    session = Session(monkeypatch, [vanished(), OSError(errno.EAGAIN, "read"), None])
-    assert await loop.serve() is False
+def test_a_request_that_vanished_starts_the_loop_again(monkeypatch):
+    session = Session(monkeypatch, [vanished(), vanished(), None])
+    assert hosted(Host.serve) is False
     assert session.calls == 3
 
 
-async def test_an_fs_that_leaked_enough_asks_to_be_replaced(monkeypatch):
+def test_an_fs_that_leaked_enough_asks_to_be_replaced(monkeypatch):
     session = Session(monkeypatch, [vanished() for _ in range(loop.MAX_RESTARTS)])
-    assert await loop.serve() is True
+    assert hosted(Host.serve) is True
     assert session.calls == loop.MAX_RESTARTS
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.EIO, "read"), ExceptionGroup("", [OSError(errno.EAGAIN, ""), OSError(errno.EIO, "")])]
-)
-async def test_another_error_of_the_device_is_not_hidden(monkeypatch, error):
-    Session(monkeypatch, [error])
-    with pytest.raises(ExceptionGroup):
-        await loop.serve()
+def test_another_error_of_the_device_is_not_hidden(monkeypatch):
+    Session(monkeypatch, [OSError(errno.EIO, "read")])
+    with pytest.raises(OSError, match="read") as caught:
+        hosted(Host.serve)
+    assert caught.value.errno == errno.EIO
 
 
-def test_pyfuse3_gets_the_scheduling_and_nothing_of_trio_that_it_does_not_use(monkeypatch):
-    monkeypatch.setattr(pyfuse3, "trio", trio)
-    device = readiness()
-    loop.install(device)
-    assert pyfuse3.trio.lowlevel.wait_readable == device.wait
-    assert pyfuse3.trio.open_nursery is trio.open_nursery
+def test_a_session_that_waits_for_anything_else_is_a_bug_that_is_said(monkeypatch):
+    async def main(*, min_tasks, max_tasks):
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(pyfuse3, "main", main)
+    with pytest.raises(RuntimeError, match="waited for something"):
+        hosted(Host.serve)
 
 
-async def test_the_lock_of_the_one_worker_never_waits():
-    lock = loop._FreeLock()
-    with pytest.raises(StopIteration):
-        lock.__aenter__().send(None)
+async def test_what_is_done_can_be_awaited_any_number_of_times():
+    assert [await DONE for _ in range(3)] == [None] * 3
+
+
+def test_pyfuse3_gets_the_scheduling_and_nothing_of_trio_that_it_does_not_use():
+    host = Host(0.0)
+    loop.install(host)
+    assert pyfuse3.trio.lowlevel.wait_readable == host.wait
+    assert pyfuse3.trio.ClosedResourceError is trio.ClosedResourceError
+    assert not hasattr(pyfuse3.trio, "run")
