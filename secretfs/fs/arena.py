@@ -13,7 +13,6 @@ from secretfs.errors import ArenaFullError
 from secretfs.fs.manifest import Slot
 from secretfs.link.layout import PAGE, TOUCH_OFFSET, ArenaLayout, pages
 
-_COUNT = struct.Struct("<I")
 _TOUCH = struct.Struct("<QQ")
 _MAX_COUNT: Final = 2**32 - 1
 _ZEROS: Final = bytes(1 << 20)
@@ -25,6 +24,7 @@ class Arena:
     def __init__(self, memory: mmap, layout: ArenaLayout, usable: int, taken: Iterable[Slot]) -> None:
         self._memory = memoryview(memory)
         self._layout = layout
+        self._counts = self._memory[layout.counts : layout.counts + 4 * pages(layout.data_bytes)].cast("I")
         self.usable = usable
         self._free: list[tuple[int, int]] = []  # (first page, page count), ascending, never adjacent
         self._rebuild(taken)
@@ -61,24 +61,26 @@ class Arena:
     def wipe(self, first_page: int, size: int) -> None:
         """Zero an allocation to the end of its last page, and take it back."""
         self._zero(first_page, pages(size))
-        self._set_count(first_page, 0)
+        self._counts[first_page] = 0
         self._release(first_page, pages(size))
 
-    def opened(self, slot: Slot) -> None:
-        """One more file handle: counted before the kernel hears of it, so the count is never too low."""
-        self._set_count(slot.first_page, min(self.open_count(slot) + 1, _MAX_COUNT))
+    def opened(self, page: int) -> None:
+        """One more file handle on the slot that begins there: counted before the kernel hears of it, so the count is
+        never too low.
+        """
+        count = self._counts[page]
+        if count < _MAX_COUNT:
+            self._counts[page] = count + 1
 
-    def closed(self, slot: Slot) -> None:
+    def closed(self, page: int) -> None:
         """One file handle less."""
-        self._set_count(slot.first_page, max(self.open_count(slot) - 1, 0))
+        count = self._counts[page]
+        if count:
+            self._counts[page] = count - 1
 
     def open_count(self, slot: Slot) -> int:
         """File handles on the slot; too high after a death between a count and its reply."""
-        count: int = _COUNT.unpack_from(self._memory, self._layout.counts + 4 * slot.first_page)[0]
-        return count
-
-    def _set_count(self, page: int, count: int) -> None:
-        _COUNT.pack_into(self._memory, self._layout.counts + 4 * page, count)
+        return self._counts[slot.first_page]
 
     def _rebuild(self, taken: Iterable[Slot]) -> None:
         """Every usable page that no slot names is wiped and free."""

@@ -20,14 +20,14 @@ _FOREVER: Final = 10 * 365 * 86400.0  # seconds that the kernel may keep names a
 _DIRECTORY_MODE: Final = 0o040000
 _FILE_MODE: Final = 0o100000
 _SLOT_BITS: Final = 32
-_SLOT_MASK: Final = 2**32 - 1
+SLOT_MASK: Final = 2**32 - 1  # of a file handle: the slot's serial
 _BLOCK: Final = 512  # bytes; the unit of st_blocks, whatever st_blksize says (stat(2))
 
 
 class Inode:
     """What the handlers of one inode need, made before it is asked for."""
 
-    __slots__ = ("attributes", "children", "file_info", "name", "node", "parent", "subject")
+    __slots__ = ("attributes", "children", "file_info", "first_page", "name", "node", "parent", "subject")
 
     def __init__(self, node: Node, parent: int, name: bytes, slot: Slot | None) -> None:
         self.node = node
@@ -40,6 +40,7 @@ class Inode:
         """Take over owner, mode, size and slot of a newer record of the same inode."""
         self.node = node
         self.attributes = _attributes(node, slot.size if slot else 0)
+        self.first_page = slot.first_page if slot else -1
         self.subject = _subject(node, slot) if slot else ()  # what the audit of an open says
         self.file_info = pyfuse3.FileInfo(fh=file_handle(node.serial, node.slot), direct_io=True, keep_cache=False)
 
@@ -137,11 +138,6 @@ def fresh_number(node_type: NodeType) -> int:
 def of_a_file(ino: int) -> bool:
     """Whether the number is, or was, a file's."""
     return ino & 1 == NodeType.FILE and ino != pyfuse3.ROOT_INODE
-
-
-def slot_of_handle(handle: int) -> int:
-    """The slot's serial in a file handle."""
-    return handle & _SLOT_MASK
 
 
 def negative_entry() -> pyfuse3.EntryAttributes:

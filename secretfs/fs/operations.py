@@ -16,7 +16,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, FU
 
 from secretfs.fs import log
 from secretfs.fs.arena import Arena
-from secretfs.fs.inodes import Inode, Inodes, negative_entry, of_a_file, slot_of_handle
+from secretfs.fs.inodes import SLOT_MASK, Inode, Inodes, negative_entry, of_a_file
 from secretfs.fs.manifest import Manifest, Slot
 from secretfs.fs.opens import Opens
 
@@ -40,10 +40,14 @@ def _handler(act: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
         except FUSEError:
             raise
         except Exception as bug:  # noqa: BLE001 - see above; no handler awaits, so this can eat no cancellation
-            log.error("handler failed", operation=act.__name__, error=type(bug).__name__)
-            raise FUSEError(errno.EIO) from None
+            raise _failure(act.__name__, bug) from None
 
     return reply
+
+
+def _failure(operation: str, bug: Exception) -> FUSEError:
+    log.error("handler failed", operation=operation, error=type(bug).__name__)
+    return FUSEError(errno.EIO)
 
 
 def _refusal(operation: str) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -56,7 +60,9 @@ def _refusal(operation: str) -> Callable[..., Coroutine[Any, Any, Any]]:
 
 
 class Operations(pyfuse3.Operations):
-    """What the kernel gets."""
+    """What the kernel gets. ``open``, ``read`` and ``release`` are what a program waits for, again and again: they have
+    the guard of ``_handler`` in themselves, as another two calls for each would be a tenth of their time.
+    """
 
     supports_dot_lookup = False  # no file handle is turned into a name that the kernel has forgotten
     enable_writeback_cache = False
@@ -71,10 +77,13 @@ class Operations(pyfuse3.Operations):
         released: Callable[[Slot], None],
     ) -> None:
         super().__init__()
-        self._manifest = manifest
+        self._slots = manifest.slots
+        self._drains = manifest.drains
         self._inodes = inodes.by_number
         self._readable = inodes.readable
-        self._arena = arena
+        self._is_touch = arena.is_touch
+        self._opened = arena.opened
+        self._closed = arena.closed
         self._record = opens.record
         self._released = released
         self.initialised: Callable[[], None] = _nothing
@@ -118,35 +127,49 @@ class Operations(pyfuse3.Operations):
         """Nothing can be set. The supervisor's touch passes and changes nothing: the kernel tells who watches, and
         that is all it is for.
         """
-        if not self._arena.is_touch(attr.st_atime_ns, attr.st_mtime_ns) or _sets_more_than_times(fields):
+        if not self._is_touch(attr.st_atime_ns, attr.st_mtime_ns) or _sets_more_than_times(fields):
             raise FUSEError(errno.EROFS)
         return self._known(inode).attributes
 
-    @_handler
-    def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:
+    async def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:
         """A file handle on the version that is shown now; counted, and recorded, before the kernel hears of it."""
-        if flags & _WRITING:
-            raise FUSEError(errno.EROFS)
-        found = self._known(inode)
-        self._arena.opened(self._manifest.slots[found.node.slot])
-        self._record(found.subject, ctx.pid, ctx.uid, ctx.gid)
-        return found.file_info
+        try:
+            if flags & _WRITING:
+                raise FUSEError(errno.EROFS)
+            found = self._inodes.get(inode)
+            if found is None:
+                raise FUSEError(errno.ENOENT)
+            self._opened(found.first_page)
+            self._record(found.subject, ctx.pid, ctx.uid, ctx.gid)
+            return found.file_info
+        except FUSEError:
+            raise
+        except Exception as bug:  # noqa: BLE001 - as in _handler
+            raise _failure("open", bug) from None
 
-    @_handler
-    def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """A view into the arena, which libfuse writes from without a copy. A handle that was revoked: EACCES."""
-        view = self._readable.get(fh)
-        if view is None:
-            raise FUSEError(errno.EACCES)
-        return view[off : off + size]  # type: ignore[return-value]  # any buffer will do (pyfuse3 handlers.pxi)
+        try:
+            view = self._readable.get(fh)
+            if view is None:
+                raise FUSEError(errno.EACCES)
+            return view[off : off + size]  # type: ignore[return-value]  # any buffer will do (pyfuse3 handlers.pxi)
+        except FUSEError:
+            raise
+        except Exception as bug:  # noqa: BLE001 - as in _handler
+            raise _failure("read", bug) from None
 
-    @_handler
-    def release(self, fh: FileHandleT) -> None:
+    async def release(self, fh: FileHandleT) -> None:
         """One file handle less; a version that was only kept for it can go."""
-        slot = self._manifest.slots.get(slot_of_handle(fh))
-        if slot is not None:
-            self._arena.closed(slot)
-            self._released(slot)
+        try:
+            slot = self._slots.get(fh & SLOT_MASK)
+            if slot is None:
+                return
+            self._closed(slot.first_page)
+            if self._drains:
+                self._released(slot)
+        except Exception as bug:  # noqa: BLE001 - as in _handler
+            raise _failure("release", bug) from None
 
     @_handler
     def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:  # noqa: ARG002

@@ -77,7 +77,7 @@ class Trees:
 
     def released(self, slot: Slot) -> None:
         """A file handle was released; if it was the last on a version that only drains, that version's time is over."""
-        if self._manifest.drains and not self._arena.open_count(slot):
+        if not self._arena.open_count(slot):
             self._look_at_drains.set()
 
     async def end_drains(self) -> None:
