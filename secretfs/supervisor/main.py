@@ -4,12 +4,9 @@ Nothing in it may raise: each word to a child may find it dead, which is no erro
 aborting the connection: clients then get ENOTCONN, while a crash loop would leave them in a state that no signal ends.
 """
 
-import contextlib
 import os
 import resource
-import selectors
 import signal
-import socket
 import sys
 import time
 from typing import Final
@@ -23,10 +20,11 @@ from secretfs.linux.terminal import one_line
 from secretfs.supervisor import log, setup, signals
 from secretfs.supervisor.arena import Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
-from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child, Stray, strays
-from secretfs.supervisor.connection import Connection
+from secretfs.supervisor.child import Child
 from secretfs.supervisor.holdings import CONTROL, FS, claimed, started_control, started_fs
+from secretfs.supervisor.succession import Succession
 from secretfs.supervisor.upgrade import Upgrade
+from secretfs.supervisor.watch import Watch
 
 GIVE_UP_SECONDS: Final = 30.0  # without an fs that says Ready
 STOP_CONTROL_SECONDS: Final = 3.5  # of the five that SIGTERM may take
@@ -47,15 +45,13 @@ class Supervisor:
         self._held = claimed(start, self._ids[1])
         self._broker = Broker(start.mountpoint, self._held.touch)
         self._mailbox: Mailbox | None = None
-        self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}
-        self._successor: Child | None = None  # a standby that is to take the place of fs
         adopted = self._held.fs
-        self._dead: list[Child | Stray] = [*strays(besides=adopted.pid if adopted else 0)]
+        self._watch = Watch(besides=adopted.pid if adopted else 0)
+        self._succession = Succession(self._held, self._watch, self._started_standby)
         self._restart_at: dict[str, float] = {}
         self._failures = {FS: 0, CONTROL: 0}
         self._began = self._last_ready = time.monotonic()
-        self._initialised = adopted is not None  # the kernel has had an answer to INIT on this connection
         self._adopted = adopted is not None
         self._announced = False
         self._upgrade = Upgrade(start)
@@ -66,14 +62,13 @@ class Supervisor:
         """Until SIGTERM, SIGINT, or the end of hope. Returns the exit code."""
         self._listen_to_signals()
         if self._held.fs:
-            self._listen_to(self._held.fs)
+            self._watch.listen_to(self._held.fs, self._hear)
             self._enter(self._held.fs)
         else:
             self._start_child(FS)
         self._start_child(CONTROL)
         while self._exit_code is None:
-            for key, _ in self._selector.select(BEAT_SECONDS):
-                key.data()
+            self._watch.turn()
             self._tend()
         if self._adopted and not self._announced and self._stopping is None:
             self._leave()
@@ -94,16 +89,11 @@ class Supervisor:
                 self._exit_code = 0
 
     def _listen_to_signals(self) -> None:
-        reading, writing = socket.socketpair()
-        for end in (reading, writing):
-            end.setblocking(False)
-        self._wakeup = (reading, writing)
-        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        self._watch.listen_to_signals()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
         signal.signal(signal.SIGHUP, lambda *_: self._upgrade.want())
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._selector.register(reading, selectors.EVENT_READ, lambda: _drain(reading))
         signals.release()
 
     # -- starting ----------------------------------------------------------------------------------------------------
@@ -116,12 +106,8 @@ class Supervisor:
             log.error("start failed", module=module, error=str(refusal))
             self._restart_later(module)
             return
-        self._listen_to(child)
+        self._watch.listen_to(child, self._hear)
         self._enter(child)
-
-    def _listen_to(self, child: Child) -> None:
-        self._selector.register(child.end, selectors.EVENT_READ, lambda: self._hear(child))
-        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: None)
 
     def _enter(self, child: Child) -> None:
         """It is the one of its kind from here on."""
@@ -132,6 +118,11 @@ class Supervisor:
 
     def _started_fs(self, *, standby: bool = False) -> Child:
         return started_fs(self._held, self._ids[0], spin_us=self._start.spin_us, standby=standby)
+
+    def _started_standby(self) -> Child:
+        child = self._started_fs(standby=True)
+        self._watch.listen_to(child, self._hear)
+        return child
 
     def _wire(self) -> None:
         """A fresh socket and a fresh mailbox between fs and control, whichever of the two is new."""
@@ -171,7 +162,7 @@ class Supervisor:
             case frames.Grow(wanted) if child.module == FS:
                 error = self._held.arena.grow(wanted)
                 child.send(frames.Grown(self._held.arena.usable, error))
-            case frames.Loaded() if child is self._successor:
+            case frames.Loaded() if child.module == FS:
                 self._replace_fs(child)
             case frames.Stopped() if child.module == CONTROL:
                 self._exit_code = 0
@@ -182,7 +173,7 @@ class Supervisor:
         child.ready = True
         self._failures[child.module] = 0
         if child.module == FS:
-            self._initialised = True
+            self._succession.serves()
             self._last_ready = time.monotonic()
         log.info("child ready", module=child.module, pid=child.pid)
         if not self._announced and all(other.ready for other in self._children.values()) and len(self._children) == 2:
@@ -194,7 +185,7 @@ class Supervisor:
         log.info("ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
         systemd.notify(*([f"MAINPID={os.getpid()}"] if start.takeover else []), "READY=1")
         if self._adopted and (start.takeover or self._held.outdated):
-            self._start_successor()
+            self._succession.begin()
 
     # -- tending -----------------------------------------------------------------------------------------------------
 
@@ -206,12 +197,12 @@ class Supervisor:
                 self._bury(child, cause)
             else:
                 child.beat()
-        self._dead = [child for child in self._dead if child.exit_code() is None]
+        self._watch.reap()
         for module, at in list(self._restart_at.items()):
             if now >= at and self._stopping is None:
                 self._start_child(module)
-        self._tend_successor()
-        if self._announced and self._stopping is None and not self._successor:
+        self._succession.tend()
+        if self._announced and self._stopping is None and not self._succession.under_way:
             self._upgrade.tend(idle=self._broker.idle)
         self._tend_mount()
         self._give_up_or_not(now)
@@ -238,7 +229,7 @@ class Supervisor:
             self._exit_code = 0
 
     def _bury(self, child: Child, cause: str) -> None:
-        code = self._forget(child, cause)
+        code = self._watch.forget(child, cause)
         del self._children[child.module]
         if self._stopping is not None and child.module == CONTROL:
             self._exit_code = 0
@@ -249,40 +240,22 @@ class Supervisor:
         else:
             self._restart_later(CONTROL)
 
-    def _forget(self, child: Child, cause: str) -> int | None:
-        code = child.last_word() if cause == GONE else None
-        log.warning("child died", module=child.module, pid=child.pid, cause=cause, code=code)
-        self._selector.unregister(child.end)
-        self._selector.unregister(child.pidfd)
-        child.kill()
-        self._dead.append(child)
-        return code
-
     def _succeed_fs(self) -> None:
-        """RESEND at once, before the dead one is reaped: its own thread may wait for an answer of its successor."""
         try:
-            if not self._initialised or self._held.connection.ended:
-                self._mount_anew()
-            else:
-                self._held.connection.resend()
+            successor = self._succession.successor()
         except (OSError, SetupError) as refusal:
             log.error("giving up: no successor of fs can serve", error=str(refusal))
             self._exit_code = EXIT_REFUSED
             return
-        if self._successor:
-            self._promote(self._successor)
+        if successor:
+            self._enter(successor)
         else:
             self._restart_later(FS)
 
-    def _mount_anew(self) -> None:
-        """INIT is sent once: if the first fs died before its answer, or the mount was ended outside, start over."""
-        if self._successor:  # it has another device
-            self._forget(self._successor, "useless")
-            self._successor = None
-        self._held.connection.end()
-        self._initialised = False
-        self._held.connection = Connection.made(self._start.mountpoint)
-        log.warning("mounted anew", mountpoint=self._start.mountpoint)
+    def _replace_fs(self, standby: Child) -> None:
+        fs = self._children.get(FS)
+        if fs and self._succession.replaces(standby, fs):
+            self._bury(fs, REPLACED)
 
     def _restart_later(self, module: str) -> None:
         """At once the first time; later and later while none becomes ready."""
@@ -292,43 +265,6 @@ class Supervisor:
         self._restart_at[module] = time.monotonic() + delay
         if not delay and self._stopping is None:
             self._start_child(module)
-
-    # -- upgrading ---------------------------------------------------------------------------------------------------
-
-    def _start_successor(self) -> None:
-        """An fs of this version, which gets everything ready beside the one that serves."""
-        try:
-            self._successor = self._started_fs(standby=True)
-        except OSError as refusal:
-            log.error("fs is not replaced", error=str(refusal))
-            return
-        self._listen_to(self._successor)
-
-    def _tend_successor(self) -> None:
-        standby = self._successor
-        if standby is None:
-            return
-        cause = standby.dead()
-        if cause:
-            self._forget(standby, cause)
-            self._successor = None
-            log.error("fs is not replaced: the new one has died; the old one goes on")
-        else:
-            standby.beat()
-
-    def _replace_fs(self, standby: Child) -> None:
-        """The one that serves dies here, as it may at any moment. Until it is dead nobody else reads the device."""
-        fs = self._children.get(FS)
-        if fs is None or standby is not self._successor:
-            return
-        standby.send(frames.Go(self._held.arena.usable), [fs.pidfd])
-        fs.end_now()
-        self._bury(fs, REPLACED)
-
-    def _promote(self, standby: Child) -> None:
-        self._successor = None
-        standby.send(frames.Go(self._held.arena.usable))
-        self._enter(standby)
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -343,8 +279,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Fs ends first, then its memory is wiped, then the mount is aborted wherever it still is."""
-        if self._successor:
-            self._forget(self._successor, "stopping")
+        self._succession.end("stopping")
         for child in self._children.values():
             child.send(frames.Stop())
         for module, child in self._children.items():
@@ -375,9 +310,3 @@ def main() -> int:
         sys.stderr.write(f"secretfs: error: {one_line(str(refusal))}\n")
         return EXIT_REFUSED
     return supervisor.run()
-
-
-def _drain(end: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while end.recv(512):
-            pass
