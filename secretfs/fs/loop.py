@@ -12,9 +12,9 @@ each time, so fs asks to be replaced after ``MAX_RESTARTS`` of them.
 import errno
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Final
+from typing import Final, Protocol
 
 import pyfuse3
 import trio
@@ -32,20 +32,18 @@ class _FreeLock:
 
 
 class Readiness:
-    """Waits for the device: poll, then spin, then park. Reports the first wait after INIT was handled, and at each wait
-    that what came before is answered.
+    """Waits for the device: poll, then spin, then park. Reports the first wait, and at each that what came before is
+    answered.
     """
 
     def __init__(
         self,
         spin_seconds: float,
         *,
-        initialised: Callable[[], bool],
         ready: Callable[[], None],
         answered: Callable[[], None],
     ) -> None:
         self._spin_seconds = spin_seconds
-        self._initialised = initialised
         self._ready = ready
         self._answered = answered
         self._announced = False
@@ -55,7 +53,7 @@ class Readiness:
 
     async def wait(self, fd: int) -> None:
         """Return when the device has a request, or seems to."""
-        if not self._announced and self._initialised():
+        if not self._announced:
             self._announced = True
             self._ready()
         self._answered()
@@ -80,7 +78,14 @@ class Readiness:
         return False
 
 
-def install(readiness: Readiness) -> None:
+class Waits(Protocol):
+    """Whoever waits for the device."""
+
+    def wait(self, fd: int) -> Awaitable[None]:
+        """Return when it has a request. Raises trio.ClosedResourceError when no more are to be answered."""
+
+
+def install(readiness: Waits) -> None:
     """Give pyfuse3 the scheduling described above."""
     pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
         open_nursery=trio.open_nursery,

@@ -2,6 +2,7 @@
 
 Nothing in it may raise: each word to a child may find it dead, which is no error here. What it cannot mend it ends by
 aborting the connection: clients then get ENOTCONN, while a crash loop would leave them in a state that no signal ends.
+The next connection is for everybody who still lives.
 """
 
 import os
@@ -20,19 +21,21 @@ from secretfs.linux.terminal import one_line
 from secretfs.supervisor import log, setup, signals
 from secretfs.supervisor.arena import Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
-from secretfs.supervisor.child import Child
+from secretfs.supervisor.child import UNKNOWN, Child
 from secretfs.supervisor.holdings import CONTROL, FS, claimed, started_control, started_fs
 from secretfs.supervisor.succession import Succession
 from secretfs.supervisor.upgrade import Upgrade
 from secretfs.supervisor.watch import Watch
 
-GIVE_UP_SECONDS: Final = 30.0  # without an fs that says Ready
+GIVE_UP_SECONDS: Final = 30.0  # until the first time that all are ready
+STUCK_SECONDS: Final = 30.0  # in which fs was started again and again, and nobody was served
 STOP_CONTROL_SECONDS: Final = 3.5  # of the five that SIGTERM may take
 STOP_FS_SECONDS: Final = 0.7
 MAX_DELAY_SECONDS: Final = 1.0
 EXIT_REFUSED: Final = 1
 EXIT_CONFIG: Final = 78  # sysexits.h: control says that no restart will help; it has said why
 REPLACED: Final = "replaced"
+_KILLED: Final = (None, UNKNOWN, -signal.SIGKILL)  # exit codes; None: it was killed here, or is not reaped yet
 
 
 class Supervisor:
@@ -51,7 +54,7 @@ class Supervisor:
         self._succession = Succession(self._held, self._watch, self._started_standby)
         self._restart_at: dict[str, float] = {}
         self._failures = {FS: 0, CONTROL: 0}
-        self._began = self._last_ready = time.monotonic()
+        self._began = time.monotonic()
         self._adopted = adopted is not None
         self._announced = False
         self._upgrade = Upgrade(start)
@@ -163,7 +166,8 @@ class Supervisor:
                 error = self._held.arena.grow(wanted)
                 child.send(frames.Grown(self._held.arena.usable, error))
             case frames.Loaded() if child.module == FS:
-                self._replace_fs(child)
+                if self._succession.loaded(child):
+                    self._replace_fs()
             case frames.Stopped() if child.module == CONTROL:
                 self._exit_code = 0
             case _:
@@ -171,10 +175,10 @@ class Supervisor:
 
     def _is_ready(self, child: Child) -> None:
         child.ready = True
-        self._failures[child.module] = 0
         if child.module == FS:
             self._succession.serves()
-            self._last_ready = time.monotonic()
+        else:
+            self._failures[CONTROL] = 0
         log.info("child ready", module=child.module, pid=child.pid)
         if not self._announced and all(other.ready for other in self._children.values()) and len(self._children) == 2:
             self._announce()
@@ -185,7 +189,7 @@ class Supervisor:
         log.info("ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
         systemd.notify(*([f"MAINPID={os.getpid()}"] if start.takeover else []), "READY=1")
         if self._adopted and (start.takeover or self._held.outdated):
-            self._succession.begin()
+            self._succession.replace()
 
     # -- tending -----------------------------------------------------------------------------------------------------
 
@@ -201,8 +205,10 @@ class Supervisor:
         for module, at in list(self._restart_at.items()):
             if now >= at and self._stopping is None:
                 self._start_child(module)
-        self._succession.tend()
-        if self._announced and self._stopping is None and not self._succession.under_way:
+        calm = self._announced and self._stopping is None
+        fs = self._children.get(FS)
+        self._succession.tend(calm=calm and fs is not None and fs.ready)
+        if calm and not self._succession.under_way:
             self._upgrade.tend(idle=self._broker.idle)
         self._tend_mount()
         self._give_up_or_not(now)
@@ -215,12 +221,11 @@ class Supervisor:
             log.error("the mount was taken away", mountpoint=self._start.mountpoint, error=str(refusal))
 
     def _give_up_or_not(self, now: float) -> None:
-        fs = self._children.get(FS)
-        if fs and fs.ready:
-            self._last_ready = now
-        if now - self._last_ready > GIVE_UP_SECONDS:
-            log.error("giving up: no fs became ready", seconds=GIVE_UP_SECONDS)
-            self._exit_code = EXIT_REFUSED
+        unserved = self._succession.unserved()
+        if not unserved:
+            self._failures[FS] = 0
+        if unserved > STUCK_SECONDS and self._announced and self._stopping is None:
+            self._start_over()
         if not self._announced and now - self._began > GIVE_UP_SECONDS:
             log.error("giving up: the daemon did not become ready", seconds=GIVE_UP_SECONDS)
             self._exit_code = EXIT_REFUSED
@@ -236,25 +241,40 @@ class Supervisor:
         elif code == EXIT_CONFIG and not self._announced:
             self._exit_code = EXIT_REFUSED
         elif child.module == FS:
-            self._succeed_fs()
+            self._succeed_fs(killed=code in _KILLED)
         else:
             self._restart_later(CONTROL)
 
-    def _succeed_fs(self) -> None:
+    def _succeed_fs(self, *, killed: bool) -> None:
         try:
-            successor = self._succession.successor()
+            successor = self._succession.successor(killed=killed)
         except (OSError, SetupError) as refusal:
-            log.error("giving up: no successor of fs can serve", error=str(refusal))
-            self._exit_code = EXIT_REFUSED
+            self._give_up(refusal)
             return
         if successor:
             self._enter(successor)
         else:
             self._restart_later(FS)
 
-    def _replace_fs(self, standby: Child) -> None:
+    def _start_over(self) -> None:
+        fs = self._children.pop(FS, None)
+        if fs:
+            self._watch.forget(fs, "useless")
+        try:
+            self._succession.start_over()
+        except (OSError, SetupError) as refusal:
+            self._give_up(refusal)
+        else:
+            self._start_child(FS)
+
+    def _give_up(self, refusal: Exception) -> None:
+        log.error("giving up: no successor of fs can serve", error=str(refusal))
+        self._exit_code = EXIT_REFUSED
+
+    def _replace_fs(self) -> None:
         fs = self._children.get(FS)
-        if fs and self._succession.replaces(standby, fs):
+        if fs:
+            self._succession.end_before(fs)
             self._bury(fs, REPLACED)
 
     def _restart_later(self, module: str) -> None:

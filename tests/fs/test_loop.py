@@ -20,8 +20,8 @@ def pipe():
         os.close(fd)
 
 
-def readiness(*, spin=0.0, initialised=lambda: True, ready=lambda: None):
-    return Readiness(spin, initialised=initialised, ready=ready, answered=lambda: None)
+def readiness(*, spin=0.0, ready=lambda: None):
+    return Readiness(spin, ready=ready, answered=lambda: None)
 
 
 async def test_a_device_with_a_request_is_not_waited_for(pipe):
@@ -40,13 +40,10 @@ async def test_a_device_without_a_request_is_parked_on(pipe, spin, autojump_cloc
         os.write(pipe[1], b"x")
 
 
-async def test_ready_is_said_once_and_not_before_init(pipe):
+async def test_ready_is_said_once(pipe):
     os.write(pipe[1], b"x")
-    said, initialised = [], False
-    device = readiness(initialised=lambda: initialised, ready=lambda: said.append("ready"))
-    await device.wait(pipe[0])
-    assert said == []
-    initialised = True
+    said = []
+    device = readiness(ready=lambda: said.append("ready"))
     for _ in range(3):
         await device.wait(pipe[0])
     assert said == ["ready"]

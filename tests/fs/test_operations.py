@@ -251,17 +251,10 @@ def test_a_bug_in_a_handler_is_eio_and_one_line_in_the_log(handler, arguments, c
         def get(self, *_):
             raise ZeroDivisionError("a value must not be told: s3cret")
 
-    operations = Operations(Broken(), Broken(), Broken(), Broken(), released=Broken())
+    operations = Operations()
+    operations.serve(Broken(), Broken(), Broken(), Broken(), takes=lambda *_: None, released=Broken())
     del operations._statvfs
     assert refused(getattr(operations, handler)(*arguments)) == errno.EIO
     line = json.loads(capfd.readouterr().err)
     assert (line["event"], line["operation"]) == ("handler failed", handler)
     assert "s3cret" not in json.dumps(line)
-
-
-def test_the_handler_of_init_puts_the_device_in_place():
-    operations = Operations.__new__(Operations)
-    done = []
-    operations.initialised = lambda: done.append("initialised")
-    operations.init()
-    assert done == ["initialised"]
