@@ -76,6 +76,7 @@ class Trees:
             task = found.value
             tree, objects = await self._computed(task)
             self._desired[task.id] = tree
+            self._behind.add(task.id)  # the control before may have died between its commit and its word to fs
             self._in_fs.found(task.id, tree, objects, task.since_ns)
 
     async def show(self, fs: FileSystem, task_id: TaskId) -> Tree:

@@ -57,9 +57,8 @@ class Host:
 
     def __init__(self, spin_seconds: float) -> None:
         """``spin_seconds``: how long the device is looked at after a request, before the thread sleeps."""
-        self.initialised: Callable[[], bool] = lambda: False  # whether INIT was handled
-        self.ready: Callable[[], None] = _nothing  # called when the device is waited for and that is so
-        self.answers: Answers = _Nobody()
+        self._ready: Callable[[], object]
+        self._answers: Answers
         self._spin_seconds = spin_seconds
         self._patience = 0 if spin_seconds else None  # milliseconds, of the first look after a request
         self._turns: deque[Callable[[], object]] = deque()  # that trio wants
@@ -90,6 +89,11 @@ class Host:
         result: T = self._result.unwrap()
         return result
 
+    def begin(self, *, ready: Callable[[], object], answers: Answers) -> None:
+        """From here on pyfuse3 waits here. ``ready`` is called at the first wait, ``answers`` as it says."""
+        self._ready, self._answers = ready, answers
+        install(self.wait)
+
     async def serve(self) -> bool:
         """Answer the kernel until the connection ends (False) or fs should be replaced (True)."""
         session = _Session()
@@ -106,8 +110,8 @@ class Host:
 
         Trio gets the turns that it wants, one round of them between two requests.
         """
-        if self.answers.unanswered:
-            self.answers.answered()
+        if self._answers.unanswered:
+            self._answers.answered()
         if device != self._device:
             self._begin(device)
         elif not self._turns and self._poll.poll(self._patience) == self._request:
@@ -131,10 +135,9 @@ class Host:
 
     def _begin(self, device: int) -> None:
         self._poll.register(device, select.POLLIN)
-        if self.initialised():
-            self._device = device
-            self._request = [(device, select.POLLIN)]
-            self.ready()
+        self._device = device
+        self._request = [(device, select.POLLIN)]
+        self._ready()
 
     def _spun(self) -> bool:
         until = time.perf_counter() + self._spin_seconds
@@ -183,7 +186,7 @@ def served() -> bool:
     """Drive pyfuse3 until the connection ends (False) or it has leaked enough (True)."""
     for _ in range(MAX_RESTARTS):
         try:
-            _driven(pyfuse3.main(min_tasks=1, max_tasks=1))
+            drive()
         except OSError as failure:
             if failure.errno != errno.EAGAIN:
                 raise
@@ -192,24 +195,27 @@ def served() -> bool:
     return True
 
 
-def _driven(coroutine: Coroutine[Any, None, None]) -> None:
+def drive() -> None:
+    """Have pyfuse3 take one request after the other, until it is told that there are no more. Raises OSError."""
     try:
-        coroutine.send(None)
+        pyfuse3.main(min_tasks=1, max_tasks=1).send(None)
     except StopIteration:
         return
     raise RuntimeError("pyfuse3 waited for something that is not the device")
 
 
-def install(host: Host) -> None:
-    """Give pyfuse3 the scheduling described above."""
+def install(wait: Callable[[int], Awaitable[None]]) -> None:
+    """Give pyfuse3 the scheduling described above. ``wait`` returns what is done when the device has a request, and
+    raises trio.ClosedResourceError when no more are to be taken.
+    """
     pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
         open_nursery=_Worker,
         Lock=_FreeLock,
         ClosedResourceError=trio.ClosedResourceError,
         lowlevel=SimpleNamespace(
             current_task=lambda: SimpleNamespace(name="fs"),
-            current_trio_token=_nothing,
-            wait_readable=host.wait,
+            current_trio_token=lambda: None,
+            wait_readable=wait,
         ),
     )
 
@@ -237,14 +243,3 @@ class _FreeLock:
 
     def __aexit__(self, *_exc: object) -> Awaitable[None]:
         return DONE
-
-
-class _Nobody:
-    unanswered = False
-
-    def answered(self) -> None:
-        return
-
-
-def _nothing() -> None:
-    """Until there is something to do."""

@@ -14,11 +14,11 @@ from functools import partial
 from mmap import mmap
 from typing import Final
 
-import pyfuse3
 import trio
 
 from secretfs.fs import log, loop
 from secretfs.fs.arena import Arena
+from secretfs.fs.hand import Hand
 from secretfs.fs.handover import ORPHAN_SECONDS, Estate
 from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
@@ -26,12 +26,13 @@ from secretfs.fs.links import ControlLink, SupervisorLink
 from secretfs.fs.manifest import Manifest
 from secretfs.fs.opens import opened_ring
 from secretfs.fs.operations import Operations
+from secretfs.fs.session import Session
 from secretfs.fs.standby import called
 from secretfs.fs.trees import Trees
 from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.link.spawn import FsStart
-from secretfs.linux import fuse, landlock, memory, process, seqpacket
+from secretfs.linux import landlock, memory, process, seqpacket
 from secretfs.linux.preload import preload
 
 EXIT_UNMOUNTED: Final = 3  # the connection to the kernel has ended: a successor could not serve on it either
@@ -69,6 +70,9 @@ def _lock_in(start: FsStart) -> None:
 async def _serve(host: loop.Host, start: FsStart, layout: ArenaLayout, arena_memory: mmap) -> int:
     """The exit code: 0, or EXIT_UNMOUNTED."""
     end = seqpacket.adopt(start.supervisor_fd)
+    operations = Operations()
+    session = Session(start, operations)
+    session.handle_init()
     usable = await called(end) if start.standby else start.usable_bytes
     if usable is None:
         return 0
@@ -79,8 +83,10 @@ async def _serve(host: loop.Host, start: FsStart, layout: ArenaLayout, arena_mem
     opens = opened_ring(start.ring_fd, start.ring_event_fd)
     async with trio.open_nursery() as nursery:
         trees = Trees(manifest, arena, inodes, nursery=nursery, grow=supervisor.grow)
-        host.ready, host.answers = ready.set, opens
-        _open_session(host, start, Operations(manifest, inodes, arena, opens, released=trees.released))
+        hand = Hand(arena_memory)
+        operations.serve(manifest, inodes, arena, opens, takes=hand.takes, released=trees.released)
+        host.begin(ready=ready.set, answers=opens)
+        session.begin()
         wired = _controls(trees, ready, nursery)
         given = partial(estate.given, lambda: arena.usable, ready)
         nursery.start_soon(_serve_supervisors, supervisor, wired, given, nursery.cancel_scope)
@@ -102,30 +108,6 @@ async def _served_kernel(host: loop.Host, supervisor: SupervisorLink) -> int:
             return 0
     log.warning("the connection to the kernel has ended")
     return EXIT_UNMOUNTED
-
-
-def _open_session(host: loop.Host, start: FsStart, operations: Operations) -> None:
-    """Give libfuse the recorded INIT in a pipe; inside its INIT handling the device takes the pipe's place.
-
-    The reply then goes to the kernel: to a first fs's joy, and for nothing to a successor's (ENOENT, which libfuse
-    ignores). The recipe is measured: no patch of pyfuse3 or libfuse.
-    """
-    initialised = False
-    pipe, writing = os.pipe2(os.O_CLOEXEC)
-    os.write(writing, bytes.fromhex(start.init))
-    os.close(writing)
-
-    def put_device_in_place() -> None:
-        nonlocal initialised
-        os.dup2(start.fuse_fd, pipe, inheritable=False)
-        if start.standby:
-            fuse.resend(pipe)  # a supervisor that has just died has not done it
-        initialised = True
-
-    operations.initialised = put_device_in_place
-    host.initialised = lambda: initialised
-    loop.install(host)
-    pyfuse3.init(operations, f"/dev/fd/{pipe}", {"default_permissions"})
 
 
 async def _serve_supervisors(

@@ -19,22 +19,28 @@ from secretfs.fs.arena import Arena
 from secretfs.fs.inodes import SLOT_MASK, Inode, Inodes, negative_entry, of_a_file
 from secretfs.fs.manifest import Manifest, Slot
 from secretfs.fs.opens import Opens
+from secretfs.link.hand import OPERATIONS
 
 NAME_MAX: Final = 255  # bytes (linux/limits.h)
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
 
+_OPEN, _READ, _RELEASE = (OPERATIONS.index(name) for name in ("open", "read", "release"))
+
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
+S = TypeVar("S", bound="Operations")
 
 
 def _handler(act: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    """A handler that answers at once. A bug becomes EIO and a line in the log: to pyfuse3, any exception but FUSEError
-    is the end of the mount, for every task.
+    """A handler that answers at once. It says what it has in hand first. A bug becomes EIO and a line in the log: to
+    pyfuse3, any exception but FUSEError is the end of the mount, for every task.
     """
+    operation = OPERATIONS.index(act.__name__)
+    of_an_inode = act.__name__ != "statfs"
 
     @functools.wraps(act)
     async def reply(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.takes(operation, args[0] if of_an_inode else 0, getattr(args[-1], "pid", 0))
         try:
             return act(self, *args, **kwargs)
         except FUSEError:
@@ -67,16 +73,21 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False  # no file handle is turned into a name that the kernel has forgotten
     enable_writeback_cache = False
 
-    def __init__(
+    def serve(
         self,
         manifest: Manifest,
         inodes: Inodes,
         arena: Arena,
         opens: Opens,
         *,
+        takes: Callable[[int, Any, int], None],
         released: Callable[[Slot], None],
     ) -> None:
-        super().__init__()
+        """Answer from these. libfuse has the handlers before that, but no request (fs/session.py).
+
+        ``takes`` is told of each request, as Hand.takes; ``released`` of each slot that a file handle less is open on.
+        """
+        self.takes = takes
         self._slots = manifest.slots
         self._drains = manifest.drains
         self._inodes = inodes.by_number
@@ -86,13 +97,8 @@ class Operations(pyfuse3.Operations):
         self._closed = arena.closed
         self._record = opens.record
         self._released = released
-        self.initialised: Callable[[], None] = _nothing
         self._negative = negative_entry()
         self._statvfs = _statvfs()
-
-    def init(self) -> None:
-        """INIT is being handled: ``initialised`` is the moment to put the device in place (fs/main.py)."""
-        self.initialised()
 
     @_handler
     def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> EntryAttributes:  # noqa: ARG002
@@ -133,6 +139,7 @@ class Operations(pyfuse3.Operations):
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext) -> FileInfo:
         """A file handle on the version that is shown now; counted, and recorded, before the kernel hears of it."""
+        self.takes(_OPEN, inode, ctx.pid)
         try:
             if flags & _WRITING:
                 raise FUSEError(errno.EROFS)
@@ -149,6 +156,7 @@ class Operations(pyfuse3.Operations):
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """A view into the arena, which libfuse writes from without a copy. A handle that was revoked: EACCES."""
+        self.takes(_READ, fh, 0)
         try:
             view = self._readable.get(fh)
             if view is None:
@@ -161,6 +169,7 @@ class Operations(pyfuse3.Operations):
 
     async def release(self, fh: FileHandleT) -> None:
         """One file handle less; a version that was only kept for it can go."""
+        self.takes(_RELEASE, fh, 0)
         try:
             slot = self._slots.get(fh & SLOT_MASK)
             if slot is None:
@@ -221,10 +230,6 @@ class Operations(pyfuse3.Operations):
 
 def _sets_more_than_times(fields: pyfuse3.SetattrFields) -> bool:
     return any((fields.update_mode, fields.update_uid, fields.update_gid, fields.update_size))
-
-
-def _nothing() -> None:
-    """Until there is something to do."""
 
 
 def _statvfs() -> pyfuse3.StatvfsData:

@@ -5,8 +5,9 @@
     arena    header (1 page) | open counts (4 bytes per page of data) | journal half A | journal half B | data
     mailbox  data key (32 bytes) | associated data | sealed value
 
-The header ends with the touch: a pair of times that nobody else knows. Setting exactly these on a file or directory is
-how the supervisor makes the kernel tell who watches it; fs lets it pass, changes nothing, and refuses all else.
+The header has what fs has in hand (link/hand.py), and ends with the touch: a pair of times that nobody else knows.
+Setting exactly these on a file or directory is how the supervisor makes the kernel tell who watches it; fs lets it
+pass, changes nothing, and refuses all else.
 
 Only ``data`` holds plaintext: it is what the supervisor locks, from its start, as far as fs has asked for. The rest is
 sparse: a page that was never written takes no memory.

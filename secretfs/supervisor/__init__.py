@@ -9,6 +9,8 @@ control, and does for control, in a few fixed verbs, what needs root. It has no 
 ``connection``  the mount, the device, INIT, RESEND
 ``arena``       the memfd: made, locked, wiped
 ``child``       one process: started, watched, killed
+``watch``       all of them: heard, and reaped
+``succession``  from one fs to the next
 ``broker``      the verbs, in threads
 ``members``     which processes a task is made of
 ``repair``      living trees in the place of dead ones; a program of its own

@@ -8,6 +8,7 @@ import struct
 from typing import Final, Self
 
 from secretfs.errors import SetupError
+from secretfs.link.hand import Hand, hand_in
 from secretfs.link.layout import GROW_BYTES, MAILBOX_BYTES, PAGE, TOUCH_BITS, TOUCH_OFFSET, ArenaLayout
 from secretfs.linux import memory
 
@@ -47,6 +48,15 @@ class ArenaMemory:
             found = (1 + secrets.randbits(TOUCH_BITS), 1 + secrets.randbits(TOUCH_BITS))
             _TOUCH.pack_into(self._memory, TOUCH_OFFSET, *found)
         return found
+
+    def hand(self) -> Hand:
+        """The request that fs has taken last."""
+        return hand_in(self._memory)
+
+    def empty(self) -> None:
+        """As new, for an fs that can make nothing of what is in it: control tells it everything again."""
+        self.wipe()
+        _TOUCH.pack_into(self._memory, TOUCH_OFFSET, *self.touch)
 
     def grow(self, wanted: int) -> int:
         """Lock as far as ``wanted`` bytes of data; 0, or the errno of a refusal, with what was usable still usable."""

@@ -60,6 +60,7 @@ class Child:
         self.pid = pid
         self._process = running
         self.ready = False
+        self.loaded = False  # a standby that waits for its time
         self._beat = 0
         self._asked: float | None = None  # when, if it still owes an answer
         self._last_asked = 0.0
@@ -122,7 +123,7 @@ class Child:
             return GONE
         if state in _STOPPED and silent > LATE_SECONDS:
             return "stopped"
-        patience = HUNG_SECONDS if self.ready else START_SECONDS
+        patience = HUNG_SECONDS if self.ready or self.loaded else START_SECONDS
         return "hung" if silent > patience else None
 
     def exit_code(self) -> int | None:

@@ -2,14 +2,12 @@
 
 Nothing in it may raise: each word to a child may find it dead, which is no error here. What it cannot mend it ends by
 aborting the connection: clients then get ENOTCONN, while a crash loop would leave them in a state that no signal ends.
+The next connection is for everybody who still lives.
 """
 
-import contextlib
 import os
 import resource
-import selectors
 import signal
-import socket
 import sys
 import time
 from typing import Final
@@ -23,18 +21,21 @@ from secretfs.linux.terminal import one_line
 from secretfs.supervisor import log, setup, signals
 from secretfs.supervisor.arena import Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
-from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child, Stray, strays
-from secretfs.supervisor.connection import Connection
+from secretfs.supervisor.child import UNKNOWN, Child
 from secretfs.supervisor.holdings import CONTROL, FS, claimed, started_control, started_fs
+from secretfs.supervisor.succession import Succession
 from secretfs.supervisor.upgrade import Upgrade
+from secretfs.supervisor.watch import Watch
 
-GIVE_UP_SECONDS: Final = 30.0  # without an fs that says Ready
+GIVE_UP_SECONDS: Final = 30.0  # until the first time that all are ready
+STUCK_SECONDS: Final = 30.0  # in which fs was started again and again, and nobody was served
 STOP_CONTROL_SECONDS: Final = 3.5  # of the five that SIGTERM may take
 STOP_FS_SECONDS: Final = 0.7
 MAX_DELAY_SECONDS: Final = 1.0
 EXIT_REFUSED: Final = 1
 EXIT_CONFIG: Final = 78  # sysexits.h: control says that no restart will help; it has said why
 REPLACED: Final = "replaced"
+_KILLED: Final = (None, UNKNOWN, -signal.SIGKILL)  # exit codes; None: it was killed here, or is not reaped yet
 
 
 class Supervisor:
@@ -47,15 +48,13 @@ class Supervisor:
         self._held = claimed(start, self._ids[1])
         self._broker = Broker(start.mountpoint, self._held.touch)
         self._mailbox: Mailbox | None = None
-        self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}
-        self._successor: Child | None = None  # a standby that is to take the place of fs
         adopted = self._held.fs
-        self._dead: list[Child | Stray] = [*strays(besides=adopted.pid if adopted else 0)]
+        self._watch = Watch(besides=adopted.pid if adopted else 0)
+        self._succession = Succession(self._held, self._watch, self._started_standby)
         self._restart_at: dict[str, float] = {}
         self._failures = {FS: 0, CONTROL: 0}
-        self._began = self._last_ready = time.monotonic()
-        self._initialised = adopted is not None  # the kernel has had an answer to INIT on this connection
+        self._began = time.monotonic()
         self._adopted = adopted is not None
         self._announced = False
         self._upgrade = Upgrade(start)
@@ -66,14 +65,13 @@ class Supervisor:
         """Until SIGTERM, SIGINT, or the end of hope. Returns the exit code."""
         self._listen_to_signals()
         if self._held.fs:
-            self._listen_to(self._held.fs)
+            self._watch.listen_to(self._held.fs, self._hear)
             self._enter(self._held.fs)
         else:
             self._start_child(FS)
         self._start_child(CONTROL)
         while self._exit_code is None:
-            for key, _ in self._selector.select(BEAT_SECONDS):
-                key.data()
+            self._watch.turn()
             self._tend()
         if self._adopted and not self._announced and self._stopping is None:
             self._leave()
@@ -94,16 +92,11 @@ class Supervisor:
                 self._exit_code = 0
 
     def _listen_to_signals(self) -> None:
-        reading, writing = socket.socketpair()
-        for end in (reading, writing):
-            end.setblocking(False)
-        self._wakeup = (reading, writing)
-        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        self._watch.listen_to_signals()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
         signal.signal(signal.SIGHUP, lambda *_: self._upgrade.want())
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._selector.register(reading, selectors.EVENT_READ, lambda: _drain(reading))
         signals.release()
 
     # -- starting ----------------------------------------------------------------------------------------------------
@@ -116,12 +109,8 @@ class Supervisor:
             log.error("start failed", module=module, error=str(refusal))
             self._restart_later(module)
             return
-        self._listen_to(child)
+        self._watch.listen_to(child, self._hear)
         self._enter(child)
-
-    def _listen_to(self, child: Child) -> None:
-        self._selector.register(child.end, selectors.EVENT_READ, lambda: self._hear(child))
-        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: None)
 
     def _enter(self, child: Child) -> None:
         """It is the one of its kind from here on."""
@@ -132,6 +121,11 @@ class Supervisor:
 
     def _started_fs(self, *, standby: bool = False) -> Child:
         return started_fs(self._held, self._ids[0], spin_us=self._start.spin_us, standby=standby)
+
+    def _started_standby(self) -> Child:
+        child = self._started_fs(standby=True)
+        self._watch.listen_to(child, self._hear)
+        return child
 
     def _wire(self) -> None:
         """A fresh socket and a fresh mailbox between fs and control, whichever of the two is new."""
@@ -171,8 +165,9 @@ class Supervisor:
             case frames.Grow(wanted) if child.module == FS:
                 error = self._held.arena.grow(wanted)
                 child.send(frames.Grown(self._held.arena.usable, error))
-            case frames.Loaded() if child is self._successor:
-                self._replace_fs(child)
+            case frames.Loaded() if child.module == FS:
+                if self._succession.loaded(child):
+                    self._replace_fs()
             case frames.Stopped() if child.module == CONTROL:
                 self._exit_code = 0
             case _:
@@ -180,10 +175,10 @@ class Supervisor:
 
     def _is_ready(self, child: Child) -> None:
         child.ready = True
-        self._failures[child.module] = 0
         if child.module == FS:
-            self._initialised = True
-            self._last_ready = time.monotonic()
+            self._succession.serves()
+        else:
+            self._failures[CONTROL] = 0
         log.info("child ready", module=child.module, pid=child.pid)
         if not self._announced and all(other.ready for other in self._children.values()) and len(self._children) == 2:
             self._announce()
@@ -194,7 +189,7 @@ class Supervisor:
         log.info("ready", mountpoint=start.mountpoint, api=f"unix://{start.runtime_dir}/api.sock")
         systemd.notify(*([f"MAINPID={os.getpid()}"] if start.takeover else []), "READY=1")
         if self._adopted and (start.takeover or self._held.outdated):
-            self._start_successor()
+            self._succession.replace()
 
     # -- tending -----------------------------------------------------------------------------------------------------
 
@@ -206,12 +201,14 @@ class Supervisor:
                 self._bury(child, cause)
             else:
                 child.beat()
-        self._dead = [child for child in self._dead if child.exit_code() is None]
+        self._watch.reap()
         for module, at in list(self._restart_at.items()):
             if now >= at and self._stopping is None:
                 self._start_child(module)
-        self._tend_successor()
-        if self._announced and self._stopping is None and not self._successor:
+        calm = self._announced and self._stopping is None
+        fs = self._children.get(FS)
+        self._succession.tend(calm=calm and fs is not None and fs.ready)
+        if calm and not self._succession.under_way:
             self._upgrade.tend(idle=self._broker.idle)
         self._tend_mount()
         self._give_up_or_not(now)
@@ -224,12 +221,11 @@ class Supervisor:
             log.error("the mount was taken away", mountpoint=self._start.mountpoint, error=str(refusal))
 
     def _give_up_or_not(self, now: float) -> None:
-        fs = self._children.get(FS)
-        if fs and fs.ready:
-            self._last_ready = now
-        if now - self._last_ready > GIVE_UP_SECONDS:
-            log.error("giving up: no fs became ready", seconds=GIVE_UP_SECONDS)
-            self._exit_code = EXIT_REFUSED
+        unserved = self._succession.unserved()
+        if not unserved:
+            self._failures[FS] = 0
+        if unserved > STUCK_SECONDS and self._announced and self._stopping is None:
+            self._start_over()
         if not self._announced and now - self._began > GIVE_UP_SECONDS:
             log.error("giving up: the daemon did not become ready", seconds=GIVE_UP_SECONDS)
             self._exit_code = EXIT_REFUSED
@@ -238,51 +234,48 @@ class Supervisor:
             self._exit_code = 0
 
     def _bury(self, child: Child, cause: str) -> None:
-        code = self._forget(child, cause)
+        code = self._watch.forget(child, cause)
         del self._children[child.module]
         if self._stopping is not None and child.module == CONTROL:
             self._exit_code = 0
         elif code == EXIT_CONFIG and not self._announced:
             self._exit_code = EXIT_REFUSED
         elif child.module == FS:
-            self._succeed_fs()
+            self._succeed_fs(killed=code in _KILLED)
         else:
             self._restart_later(CONTROL)
 
-    def _forget(self, child: Child, cause: str) -> int | None:
-        code = child.last_word() if cause == GONE else None
-        log.warning("child died", module=child.module, pid=child.pid, cause=cause, code=code)
-        self._selector.unregister(child.end)
-        self._selector.unregister(child.pidfd)
-        child.kill()
-        self._dead.append(child)
-        return code
-
-    def _succeed_fs(self) -> None:
-        """RESEND at once, before the dead one is reaped: its own thread may wait for an answer of its successor."""
+    def _succeed_fs(self, *, killed: bool) -> None:
         try:
-            if not self._initialised or self._held.connection.ended:
-                self._mount_anew()
-            else:
-                self._held.connection.resend()
+            successor = self._succession.successor(killed=killed)
         except (OSError, SetupError) as refusal:
-            log.error("giving up: no successor of fs can serve", error=str(refusal))
-            self._exit_code = EXIT_REFUSED
+            self._give_up(refusal)
             return
-        if self._successor:
-            self._promote(self._successor)
+        if successor:
+            self._enter(successor)
         else:
             self._restart_later(FS)
 
-    def _mount_anew(self) -> None:
-        """INIT is sent once: if the first fs died before its answer, or the mount was ended outside, start over."""
-        if self._successor:  # it has another device
-            self._forget(self._successor, "useless")
-            self._successor = None
-        self._held.connection.end()
-        self._initialised = False
-        self._held.connection = Connection.made(self._start.mountpoint)
-        log.warning("mounted anew", mountpoint=self._start.mountpoint)
+    def _start_over(self) -> None:
+        fs = self._children.pop(FS, None)
+        if fs:
+            self._watch.forget(fs, "useless")
+        try:
+            self._succession.start_over()
+        except (OSError, SetupError) as refusal:
+            self._give_up(refusal)
+        else:
+            self._start_child(FS)
+
+    def _give_up(self, refusal: Exception) -> None:
+        log.error("giving up: no successor of fs can serve", error=str(refusal))
+        self._exit_code = EXIT_REFUSED
+
+    def _replace_fs(self) -> None:
+        fs = self._children.get(FS)
+        if fs:
+            self._succession.end_before(fs)
+            self._bury(fs, REPLACED)
 
     def _restart_later(self, module: str) -> None:
         """At once the first time; later and later while none becomes ready."""
@@ -292,43 +285,6 @@ class Supervisor:
         self._restart_at[module] = time.monotonic() + delay
         if not delay and self._stopping is None:
             self._start_child(module)
-
-    # -- upgrading ---------------------------------------------------------------------------------------------------
-
-    def _start_successor(self) -> None:
-        """An fs of this version, which gets everything ready beside the one that serves."""
-        try:
-            self._successor = self._started_fs(standby=True)
-        except OSError as refusal:
-            log.error("fs is not replaced", error=str(refusal))
-            return
-        self._listen_to(self._successor)
-
-    def _tend_successor(self) -> None:
-        standby = self._successor
-        if standby is None:
-            return
-        cause = standby.dead()
-        if cause:
-            self._forget(standby, cause)
-            self._successor = None
-            log.error("fs is not replaced: the new one has died; the old one goes on")
-        else:
-            standby.beat()
-
-    def _replace_fs(self, standby: Child) -> None:
-        """The one that serves dies here, as it may at any moment. Until it is dead nobody else reads the device."""
-        fs = self._children.get(FS)
-        if fs is None or standby is not self._successor:
-            return
-        standby.send(frames.Go(self._held.arena.usable), [fs.pidfd])
-        fs.end_now()
-        self._bury(fs, REPLACED)
-
-    def _promote(self, standby: Child) -> None:
-        self._successor = None
-        standby.send(frames.Go(self._held.arena.usable))
-        self._enter(standby)
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -343,8 +299,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Fs ends first, then its memory is wiped, then the mount is aborted wherever it still is."""
-        if self._successor:
-            self._forget(self._successor, "stopping")
+        self._succession.end("stopping")
         for child in self._children.values():
             child.send(frames.Stop())
         for module, child in self._children.items():
@@ -375,9 +330,3 @@ def main() -> int:
         sys.stderr.write(f"secretfs: error: {one_line(str(refusal))}\n")
         return EXIT_REFUSED
     return supervisor.run()
-
-
-def _drain(end: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while end.recv(512):
-            pass

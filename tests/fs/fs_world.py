@@ -15,6 +15,7 @@ from secretfs.core.names import Kind, ObjectId
 from secretfs.core.plan import Entry, Tree, VersionRef, tree_of
 from secretfs.core.secret import DRAIN_MS
 from secretfs.fs.arena import Arena
+from secretfs.fs.hand import Hand
 from secretfs.fs.inodes import Inodes
 from secretfs.fs.journal import Journal
 from secretfs.fs.manifest import Manifest
@@ -88,7 +89,9 @@ class World:
         self.inodes = Inodes(self.manifest, self.arena)
         self.trees = Trees(self.manifest, self.arena, self.inodes, nursery=self._nursery, grow=self._grow)
         opens = Opens(self.ring, lambda: None)
-        self.kernel.operations = Operations(self.manifest, self.inodes, self.arena, opens, released=self.trees.released)
+        self.kernel.operations = Operations()
+        hand, released = Hand(self.memory), self.trees.released
+        self.kernel.operations.serve(self.manifest, self.inodes, self.arena, opens, takes=hand.takes, released=released)
         self.kernel.before_notification = self._notified
         self.scope = trio.CancelScope()
 

@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import threading
+from types import SimpleNamespace
 
 import pyfuse3
 import pytest
@@ -14,6 +15,7 @@ from secretfs.fs import loop
 from secretfs.fs.loop import DONE, Host
 
 ENOUGH_SECONDS = 10
+SILENT = SimpleNamespace(unanswered=False)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +68,7 @@ def device(monkeypatch):
 def hosted(main, *, spin=0.0):
     """Run it with a host of its own, which is what it gets."""
     host = Host(spin)
-    loop.install(host)
+    host.begin(ready=lambda: None, answers=SILENT)
 
     async def limited():
         with trio.fail_after(ENOUGH_SECONDS):
@@ -136,25 +138,17 @@ def test_a_request_from_elsewhere_wakes_a_host_that_sleeps(device):
     assert device.served == [b"x"]
 
 
-def test_ready_is_said_once_and_not_before_init(device):
-    said, initialised = [], False
+def test_ready_is_said_at_the_first_wait(device):
+    said = []
 
     async def main(host):
-        nonlocal initialised
-        host.initialised = lambda: initialised
-        host.ready = lambda: said.append(len(device.served))
-
-        def handle_init():
-            nonlocal initialised
-            initialised = True
-
-        device.on_request = handle_init
-        device.ask(b"Ixxx")
+        host.begin(ready=lambda: said.append(len(device.served)), answers=SILENT)
+        device.ask(b"xxx")
         device.end()
         await host.serve()
 
     hosted(main)
-    assert said == [1]
+    assert said == [0]
 
 
 class Answers:
@@ -176,7 +170,7 @@ def test_the_next_wait_says_that_what_came_before_is_answered(device):
     answers = Answers(device)
 
     async def main(host):
-        host.answers = answers
+        host.begin(ready=lambda: None, answers=answers)
         device.ask(b"vwxyz")
         device.end()
         await host.serve()
@@ -341,8 +335,8 @@ async def test_what_is_done_can_be_awaited_any_number_of_times():
 
 
 def test_pyfuse3_gets_the_scheduling_and_nothing_of_trio_that_it_does_not_use():
-    host = Host(0.0)
-    loop.install(host)
-    assert pyfuse3.trio.lowlevel.wait_readable == host.wait
+    wait = Host(0.0).wait
+    loop.install(wait)
+    assert pyfuse3.trio.lowlevel.wait_readable == wait
     assert pyfuse3.trio.ClosedResourceError is trio.ClosedResourceError
     assert not hasattr(pyfuse3.trio, "run")

@@ -86,7 +86,7 @@ def test_no_operation_of_pyfuse3_that_writes_is_left_out():
 
 @pytest.mark.parametrize("name", ["O_WRONLY", "O_RDWR", "O_TRUNC", "O_APPEND", "O_CREAT"])
 async def test_opening_to_write_is_refused(fs, name):
-    assert refused(fs.kernel.operations.open(ino_of(fs, "secrets", "a"), getattr(os, name), None)) == errno.EROFS
+    assert refused(fs.kernel.operations.open(ino_of(fs, "secrets", "a"), getattr(os, name), CALLER)) == errno.EROFS
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ async def test_there_is_no_space(fs):
     [
         ("lookup", (1, b"a", None)),
         ("getattr", (1, None)),
-        ("open", (1, 0, None)),
+        ("open", (1, 0, CALLER)),
         ("read", (1, 0, 1)),
         ("release", (1,)),
         ("opendir", (1, None)),
@@ -251,17 +251,10 @@ def test_a_bug_in_a_handler_is_eio_and_one_line_in_the_log(handler, arguments, c
         def get(self, *_):
             raise ZeroDivisionError("a value must not be told: s3cret")
 
-    operations = Operations(Broken(), Broken(), Broken(), Broken(), released=Broken())
+    operations = Operations()
+    operations.serve(Broken(), Broken(), Broken(), Broken(), takes=lambda *_: None, released=Broken())
     del operations._statvfs
     assert refused(getattr(operations, handler)(*arguments)) == errno.EIO
     line = json.loads(capfd.readouterr().err)
     assert (line["event"], line["operation"]) == ("handler failed", handler)
     assert "s3cret" not in json.dumps(line)
-
-
-def test_the_handler_of_init_puts_the_device_in_place():
-    operations = Operations.__new__(Operations)
-    done = []
-    operations.initialised = lambda: done.append("initialised")
-    operations.init()
-    assert done == ["initialised"]

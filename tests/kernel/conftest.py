@@ -1,5 +1,7 @@
 """Real daemons for the tests of this directory. Nothing stays mounted or running, however a test ends."""
 
+import mmap
+
 import pytest
 from daemons import Daemon
 
@@ -18,6 +20,15 @@ def idle_daemon(tmp_path):
 def daemon(idle_daemon):
     """A daemon that serves."""
     return idle_daemon.start()
+
+
+@pytest.fixture
+def faults(tmp_path):
+    """The file of faults.py, and its bytes."""
+    path = tmp_path / "faults"
+    path.write_bytes(bytes(mmap.PAGESIZE))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory:
+        yield path, memory
 
 
 @pytest.fixture(scope="module")

@@ -87,13 +87,22 @@ class Daemon:
 
     def children(self) -> dict[str, int]:
         """Pids of fs and control, by their last names."""
+        return {name: pid for name, pid in self._offspring().items() if name != "standby"}
+
+    def standby(self) -> int | None:
+        """The pid of the fs that waits for the end of the one that serves, if there is one."""
+        return self._offspring().get("standby")
+
+    def _offspring(self) -> dict[str, int]:
         found = {}
+        serving = self._fs_pids()
         for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
                 if state not in "ZX" and b"-m" in words:
-                    found[words[words.index(b"-m") + 1].decode().removeprefix("secretfs.")] = int(pid)
+                    name = words[words.index(b"-m") + 1].decode().removeprefix("secretfs.")
+                    found["standby" if name == "fs" and int(pid) not in serving else name] = int(pid)
         return found
 
     def fs_pid(self) -> int:
@@ -194,7 +203,7 @@ class Daemon:
 
     def kill(self, *names: str) -> None:
         """SIGKILL of some, or of all."""
-        pids = self.children() | {"supervisor": self.pid}
+        pids = self._offspring() | {"supervisor": self.pid}
         for name in names or pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[name], signal.SIGKILL)

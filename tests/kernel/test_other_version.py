@@ -125,7 +125,7 @@ def test_a_takeover_by_what_cannot_be_imported_leaves_this_version_alone(idle_da
     idle_daemon.program = (SECRETFS,)
     idle_daemon.start()
     before = idle_daemon.children()
-    installed.change("supervisor/main.py", "import contextlib\n", "import contextlib, no_such_module\n")
+    installed.change("supervisor/main.py", "import os\n", "import os, no_such_module\n")
     command = [*installed.program, "daemon", "--takeover", "--state-dir", idle_daemon.state]
     command += ["--runtime-dir", idle_daemon.runtime, "--root-key", f"file:{idle_daemon.key}"]
     assert subprocess.run(command, capture_output=True).returncode == 1

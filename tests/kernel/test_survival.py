@@ -1,30 +1,18 @@
 """kill -9 of any process of secretfs, at any moment: no task sees an error."""
 
-import mmap
 import os
 import sys
-from pathlib import Path
 
 import pytest
 from daemons import report_of
-from faults import KINDS
+from faults import ARMED, FIRED, KINDS, faulty
 from unnoticed import LATE_SECONDS, shows
 
 pytestmark = pytest.mark.kernel
 
-FAULTY = str(Path(__file__).with_name("faulty_supervisor.py"))
 STEADY = os.urandom(3000)
 KILLS = 50
 READERS = 4
-
-
-@pytest.fixture
-def faults(tmp_path):
-    """The byte that arms a fault, and the count of those that fired."""
-    path = tmp_path / "faults"
-    path.write_bytes(bytes(mmap.PAGESIZE))
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as memory:
-        yield path, memory
 
 
 def prepared(daemon) -> list:
@@ -56,20 +44,20 @@ def test_fifty_kills_are_not_noticed(daemon, capsys, name):
 
 def test_fifty_kills_of_fs_inside_notifications_are_not_noticed_and_every_change_shows(idle_daemon, faults, capsys):
     path, memory = faults
-    idle_daemon.start(command=(sys.executable, FAULTY, str(path)))
+    idle_daemon.start(command=faulty(path))
     readers = prepared(idle_daemon)
     looking = idle_daemon.task("--service", "web")
     for index in range(KILLS):
         kind = index % len(KINDS)
         granted = index % 2 == 0
-        memory[0] = kind + 1
+        memory[ARMED] = kind + 1
         waiting = idle_daemon.grant("web", {"steady": "steady", **({"sub/other": "other"} if granted else {})})
-        while memory[0]:  # nothing of this kind was due: the next change has it
+        while memory[ARMED]:  # nothing of this kind was due: the next change has it
             granted = not granted
             waiting = idle_daemon.grant("web", {"steady": "steady", **({"sub/other": "other"} if granted else {})})
         idle_daemon.wait_for("child ready", module="secretfs.fs")
         assert shows(looking, granted, within=LATE_SECONDS if waiting else 0), f"after change {index}: {waiting}"
-    assert memory[1] == KILLS
+    assert memory[FIRED] == KILLS
     nothing_was_noticed(readers, capsys)
 
 

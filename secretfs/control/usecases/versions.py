@@ -186,8 +186,7 @@ class Versions:
         return Change((Guard(key, found.rev),), (Put(key, encode(new)), *puts), _act(verb, new, known), result)
 
     async def _shown(self, revised: Revised) -> Revised:
-        if revised.unchanged:
-            return revised
+        """Also what was the newest before: the update that made it so may have been interrupted, and be asked again."""
         late = await late_tasks(self._tasks, self._tasks.concerned(revised.object_id))
         reasons = {task: why.removeprefix(f"task {task}: ") for task, why in late.items()}
         warnings = (f"task {task} still reads the version before: {why}" for task, why in reasons.items())
