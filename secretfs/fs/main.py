@@ -1,6 +1,7 @@
 """fs: adopt what the supervisor left open, lock in, find the trees in the arena, serve the kernel.
 
-Everything is imported before the process locks itself in; nothing is opened afterwards. A supervisor that goes away is
+Everything is imported before the process locks itself in; nothing is opened afterwards, and from INIT on no system call
+is left that could. A supervisor that goes away is
 waited for (handover.py); when none comes, the plaintext is wiped and fs ends.
 """
 
@@ -27,11 +28,12 @@ from secretfs.fs.manifest import Manifest
 from secretfs.fs.opens import Opens, opened_ring
 from secretfs.fs.operations import Operations
 from secretfs.fs.standby import called
+from secretfs.fs.syscalls import MISSING, rules
 from secretfs.fs.trees import Trees
 from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.link.spawn import FsStart
-from secretfs.linux import fuse, landlock, memory, process, seqpacket
+from secretfs.linux import fuse, landlock, memory, process, seccomp, seqpacket
 from secretfs.linux.preload import preload
 
 EXIT_UNMOUNTED: Final = 3  # the connection to the kernel has ended: a successor could not serve on it either
@@ -122,10 +124,17 @@ def _open_session(start: FsStart, operations: Operations, opens: Opens, ready: t
 
     operations.initialised = put_device_in_place
     readiness = loop.Readiness(
-        start.spin_us / 1e6, initialised=lambda: initialised, ready=ready.set, answered=opens.answered
+        start.spin_us / 1e6, initialised=lambda: initialised, ready=partial(_ready, ready), answered=opens.answered
     )
     loop.install(readiness)
     pyfuse3.init(operations, f"/dev/fd/{pipe}", {"default_permissions"})
+
+
+def _ready(ready: trio.Event) -> None:
+    """INIT is handled, and trio runs: what fs does from here on takes few system calls, and no others are left."""
+    if not seccomp.restrict(rules(), MISSING):
+        log.warning("this machine has no filter of system calls")
+    ready.set()
 
 
 async def _serve_supervisors(
