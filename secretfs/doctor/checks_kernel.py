@@ -6,6 +6,7 @@ import os
 from secretfs.doctor.facts import Facts, Kernel, Step
 from secretfs.doctor.verdict import Verdict, fail, ok, unseen, warn
 
+_ABI_NETWORK, _ABI_SCOPES = 4, 6  # of landlock: TCP from Linux 6.7, signals and abstract sockets from 6.12
 _ADMIN = "run it on the host, or give the container --device /dev/fuse --cap-add SYS_ADMIN"
 
 
@@ -66,12 +67,24 @@ def peer_pidfd(facts: Facts) -> Verdict:
 
 
 def landlock(facts: Facts) -> Verdict:
-    """It closes the file system to fs, beside its uid and its capabilities."""
-    abi = facts.kernel.landlock_abi
+    """It closes the file system to fs and to control, beside their uids and their lack of capabilities."""
+    abi, lacking = facts.kernel.landlock_abi, "use a newer kernel, for that to be closed too"
+    if abi >= _ABI_SCOPES:
+        return ok("landlock", f"ABI {abi}: files, TCP, abstract sockets and signals are closed to fs and control")
+    if abi >= _ABI_NETWORK:
+        return warn("landlock", f"ABI {abi}: signals and abstract sockets are not closed to fs and control", lacking)
     if abi:
-        return ok("landlock", f"ABI {abi}")
-    todo = "boot with landlock in lsm=, see /sys/kernel/security/lsm: fs is confined by its uid alone without it"
+        return warn("landlock", f"ABI {abi}: the network is not closed to fs and control", lacking)
+    todo = "boot with landlock in lsm=, see /sys/kernel/security/lsm: control is confined by its uid alone without it"
     return warn("landlock", "this kernel has none, or it is switched off", todo)
+
+
+def seccomp(facts: Facts) -> Verdict:
+    """It leaves fs no system call by which it could open, connect to, execute or become anything."""
+    if facts.kernel.seccomp:
+        return ok("seccomp", "fs is filtered: what it does not need is refused")
+    found = "no filter of system calls: this kernel has none, or this machine is neither x86_64 nor aarch64"
+    return warn("seccomp", found, "use a kernel with CONFIG_SECCOMP_FILTER; landlock confines fs as well")
 
 
 def user_namespaces(facts: Facts) -> Verdict:

@@ -131,6 +131,11 @@ class Daemon:
     def pids(self) -> list[int]:
         return [self.pid, *self.children().values()]
 
+    def processes(self) -> list[int]:
+        """The supervisor, whatever it has started, and every fs that lives."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return sorted(filter(alive, {self.pid, *map(int, children), *self.living_fs()}))
+
     def cli(self, *words: str, input: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess:
         command = [*self.program, *words]
         done = subprocess.run(command, input=input, capture_output=True, env=self.environment, timeout=60)

@@ -1,11 +1,14 @@
 """``secretfs daemon`` whose fs comes to grief when the test arms it, and whose kernel may be an old one.
 
-First argument: the file of faults.py; then the options of ``secretfs daemon``.
+First argument: the file of faults.py; then the options of ``secretfs daemon``. $SECRETFS_TEST_SCRIPTS (JSON, by module)
+names other scripts that take the place of fs or control.
 """
 
 import errno
+import json
 import mmap
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -20,14 +23,15 @@ from secretfs.supervisor import child
 from secretfs.supervisor import main as supervisor
 
 FAULTY_FS = str(Path(__file__).with_name("faulty_fs.py"))
+SCRIPTS = json.loads(os.environ.get("SECRETFS_TEST_SCRIPTS", "{}")) or {"secretfs.fs": FAULTY_FS}
 faults = os.open(sys.argv[1], os.O_RDWR)
-memory = mmap.mmap(faults, mmap.PAGESIZE)
+memory = mmap.mmap(faults, mmap.PAGESIZE) if stat.S_ISREG(os.fstat(faults).st_mode) else bytes(mmap.PAGESIZE)
 
 
 def started(command, *, pass_fds, env, **options):
-    if "secretfs.fs" in command:
-        at = command.index("-m")
-        command = [*command[:at], FAULTY_FS, "-m", "secretfs.fs", *command[at + 2 :]]
+    at = command.index("-m")
+    if script := SCRIPTS.get(command[at + 1]):
+        command = [*command[:at], script, *command[at:]]
         env = {**env, "SECRETFS_TEST_FAULTS": str(faults)}
         pass_fds = [*pass_fds, faults]
     return subprocess.Popen(command, pass_fds=pass_fds, env=env, **options)
