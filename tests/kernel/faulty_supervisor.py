@@ -8,7 +8,6 @@ import errno
 import json
 import mmap
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +24,8 @@ from secretfs.supervisor import main as supervisor
 FAULTY_FS = str(Path(__file__).with_name("faulty_fs.py"))
 SCRIPTS = json.loads(os.environ.get("SECRETFS_TEST_SCRIPTS", "{}")) or {"secretfs.fs": FAULTY_FS}
 faults = os.open(sys.argv[1], os.O_RDWR)
-memory = mmap.mmap(faults, mmap.PAGESIZE) if stat.S_ISREG(os.fstat(faults).st_mode) else bytes(mmap.PAGESIZE)
+armed = os.fstat(faults).st_size >= mmap.PAGESIZE  # else it is something of another test's
+memory = mmap.mmap(faults, mmap.PAGESIZE) if armed else bytes(mmap.PAGESIZE)
 
 
 def started(command, *, pass_fds, env, **options):

@@ -16,7 +16,7 @@ FAULTY = str(Path(__file__).with_name("faulty_supervisor.py"))
 PRYING = str(Path(__file__).with_name("prying.py"))
 NO_CAPABILITIES = {f"Cap{name}": "0" * 16 for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
 PTRACE_SEIZE = 0x4206  # sys/ptrace.h
-CHILDREN = ["fs", "control"]
+CHILDREN = ["fs", "control", "standby"]
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -24,9 +24,16 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def pids_of(daemon) -> dict[str, int]:
+    """Fs, control, and the standby, once it has locked itself in."""
+    while not any('"standby loaded"' in line for line in daemon.lines):
+        continue
+    return {**daemon.children(), "standby": daemon.standby()}
+
+
 @pytest.mark.parametrize("name", CHILDREN)
 def test_no_capability_no_way_to_get_one_and_no_group_of_anybody_else(shared_daemon, name):
-    status = status_of(shared_daemon.children()[name])
+    status = status_of(pids_of(shared_daemon)[name])
     assert NO_CAPABILITIES.items() <= status.items()
     assert status["NoNewPrivs"] == "1"
     uids, gids = status["Uid"].split(), status["Gid"].split()
@@ -36,9 +43,9 @@ def test_no_capability_no_way_to_get_one_and_no_group_of_anybody_else(shared_dae
 
 
 def test_only_the_supervisor_is_root_and_no_two_are_the_same_user(shared_daemon):
+    children = pids_of(shared_daemon)
     uids = {pid: status_of(pid)["Uid"].split()[0] for pid in shared_daemon.processes()}
     assert [pid for pid, uid in uids.items() if uid == "0"] == [shared_daemon.pid]
-    children = shared_daemon.children()
     assert uids[children["fs"]] != uids[children["control"]]
 
 
@@ -50,7 +57,7 @@ def test_nobody_dumps_core(shared_daemon):
 
 @pytest.mark.parametrize("name", CHILDREN)
 def test_another_process_of_the_same_user_cannot_look_inside(shared_daemon, name):
-    pid = shared_daemon.children()[name]
+    pid = pids_of(shared_daemon)[name]
     uid = int(status_of(pid)["Uid"].split()[0])
     assert seen_by(uid, lambda: os.close(os.open(f"/proc/{pid}/mem", os.O_RDONLY))) == "EACCES"
     assert seen_by(uid, lambda: os.listdir(f"/proc/{pid}/fd")) == "EACCES"
