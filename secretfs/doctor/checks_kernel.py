@@ -48,13 +48,13 @@ def fuse_mount(facts: Facts) -> Verdict:
 def resend(facts: Facts) -> Verdict:
     """FUSE_NOTIFY_RESEND was asked for on the trial mount; only without one the version has to do."""
     name, kernel = "fuse resend", facts.kernel
-    todo = "use Linux 6.9 or later: a killed fs cannot be replaced unnoticed"
+    todo = "use Linux 6.9 or later: before, tasks see errors for about a second when fs dies or is upgraded"
     if kernel.trial.step is Step.DONE:
         return ok(name, f"Linux {kernel.release} sends again what a killed fs did not answer")
     if kernel.trial.step is Step.RESEND and kernel.trial.error == errno.EINVAL:
-        return fail(name, f"Linux {kernel.release} has no FUSE_NOTIFY_RESEND", todo)
+        return warn(name, f"Linux {kernel.release} has no FUSE_NOTIFY_RESEND", todo)
     if _version(kernel) < (6, 9):
-        return fail(name, f"Linux {kernel.release} is older than 6.9, and could not be tried", todo)
+        return warn(name, f"Linux {kernel.release} is older than 6.9, and could not be tried", todo)
     return ok(name, f"Linux {kernel.release} should have it (6.9); it could not be tried")
 
 
