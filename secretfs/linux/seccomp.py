@@ -78,6 +78,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {  # asm/unistd_64.h
     "perf_event_open": (298, 241),
     "personality": (135, 92),
     "pidfd_getfd": (438, 438),
+    "pipe2": (293, 59),
     "pivot_root": (155, 41),
     "poll": (7, None),
     "ppoll": (271, 73),

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def test_fs_is_filtered_in_every_thread(shared_daemon):
     assert len(threads) > 1
     for thread in threads:
         assert "\nSeccomp:\t2\n" in (thread / "status").read_text()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGHUP], ids=["killed", "upgraded"])
+def test_whoever_takes_the_place_of_fs_is_filtered_too(daemon, sign):
+    before = daemon.fs_pid()
+    os.kill(before if sign == signal.SIGKILL else daemon.pid, sign)
+    daemon.wait_for("child ready", module="secretfs.fs")
+    while daemon.fs_pid() == before:  # the one that is adopted first says so too
+        daemon.wait_for("child ready", module="secretfs.fs")
+    assert status_of(daemon.fs_pid())["Seccomp"] == "2"
 
 
 def tried(daemon, tmp_path, module: str) -> dict[str, str]:

@@ -5,8 +5,10 @@ data key, which would make a copy of its ciphertext. (Kernel and clients are not
 import base64
 import contextlib
 import json
+import random
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ VISITS = str(Path(__file__).with_name("visits.py"))
 TASKS = 300
 SOON_SECONDS = 5.0
 KILLS_WHILE_FILLED = 6
+LONGEST_GRANT_SECONDS = 0.03
 
 
 class Kept:
@@ -137,13 +140,12 @@ def test_nothing_is_left_of_a_value_that_went_after_a_death(kept, killed):
 
 
 def test_nothing_is_left_of_values_that_were_on_their_way_when_fs_or_control_was_killed(kept):
-    daemon, names = kept.daemon, ("fs", "control")
+    daemon, names, dice = kept.daemon, ("fs", "control"), random.Random(4)
     with ThreadPoolExecutor(1) as pool:
         for index in range(KILLS_WHILE_FILLED):
             revoked(kept)
             grant = pool.submit(daemon.grant, "web", {"canary": "canary"})
-            while not grant.running() and not grant.done():
-                continue
+            threading.Event().wait(dice.uniform(0, LONGEST_GRANT_SECONDS))
             daemon.kill(names[index % 2])
             with contextlib.suppress(AssertionError):  # refused while control was away: said again
                 grant.result()
