@@ -11,15 +11,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import files
+from benchmarks import attach, files
+from benchmarks.plot import script
 from benchmarks.report import Report, progress
 from benchmarks.scale import FULL, QUICK, Scale
-from benchmarks.work import Work, work
+from benchmarks.work import Work, run, work
 
 INTERRUPTED: Final = 130
 
 PARTS: Final[dict[str, Callable[[Work, Scale, Report], None]]] = {
     "files": files.measure,
+    "attach": attach.measure,
 }
 
 
@@ -37,6 +39,9 @@ def main() -> int:
         progress("interrupted: all that was started is stopped, nothing is written")
         return INTERRUPTED
     report.print_figures()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with report.trouble("the plot"):
+        _draw(report, options.out)
     _write(report, options.out, time.monotonic() - began)
     for trouble in report.troubles:
         progress(f"error: not measured: {trouble}")
@@ -66,9 +71,15 @@ def _parts(text: str) -> Sequence[str]:
     return [name for name in PARTS if name in names]
 
 
+def _draw(report: Report, directory: Path) -> None:
+    if report.charts:
+        path = directory / "bench.png"
+        run(["gnuplot"], data=script(str(path), report.charts).encode())
+        sys.stdout.write(f"\n{path}")
+
+
 def _write(report: Report, directory: Path, seconds: float) -> None:
-    """The JSON, with the absolute times, and the plot."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """The JSON, with the absolute times."""
     machine = {"kernel": platform.release(), "processors": len(os.sched_getaffinity(0)), "load": os.getloadavg()}
     figures = [
         {"name": figure.name, "figure": figure.value, "limit": figure.limit, "aim": figure.aim, "met": figure.met}

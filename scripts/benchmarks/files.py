@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.filesystems import FILE_SYSTEMS, FLOOR, SECRETFS, TMPFS, Processors
+from benchmarks.plot import Chart
 from benchmarks.report import Figure, Report, progress, ratio, table
 from benchmarks.scale import Scale
 from benchmarks.work import Work, pinned, run
@@ -99,7 +100,7 @@ def _measured(name: str, where: Processors, work: Work, scale: Scale, rounds: in
         for turn in range(rounds):
             progress(f"files, {name}: round {turn + 1} of {rounds}")
             _round(block, paths, pinned(where.clients, client), scale.file_seconds, report)
-    _print(block, list(paths), rounds)
+    _print(block, list(paths), rounds, report)
     return block
 
 
@@ -112,7 +113,7 @@ def _round(block: Block, paths: Mapping[str, Path], client: list[str], seconds: 
                     block.add((operation, clients, kind), *map(float, words))
 
 
-def _print(block: Block, names: list[str], rounds: int) -> None:
+def _print(block: Block, names: list[str], rounds: int, report: Report) -> None:
     rows = []
     for operation, words in OPERATIONS.items():
         for clients in CLIENTS:
@@ -120,6 +121,13 @@ def _print(block: Block, names: list[str], rounds: int) -> None:
             row += [_cell(block.times(operation, clients, TMPFS, name)) for name in names[1:]]
             rows.append([*row, _cell(block.times(operation, clients, FLOOR))])
     head = ["x tmpfs", *names[1:], "secretfs x C direct_io"]
+    report.charts.append(
+        Chart(
+            f"File operations, {block.name}, one client",
+            "x tmpfs",
+            {words: {name: block.times(key, 1, TMPFS, name) for name in names} for key, words in OPERATIONS.items()},
+        )
+    )
     table(f"File operations, {block.name} (ratios of medians of {rounds} interleaved rounds)", head, rows)
 
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.plot import Chart
+
 
 class BenchError(Exception):
     """Something could not be started or measured; the text says what and why."""
@@ -34,6 +36,7 @@ class Report:
     data: dict[str, object] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
 
     @contextlib.contextmanager
     def trouble(self, what: str) -> Iterator[None]:

@@ -19,11 +19,11 @@ class Scale:
 
 
 FULL: Final = Scale(
-    file_rounds=11,
-    across_rounds=5,
-    file_seconds=0.1,
+    file_rounds=9,
+    across_rounds=3,
+    file_seconds=0.08,
     start_rounds=21,
-    live_rounds=41,
+    live_rounds=31,
     swarm_rounds=5,
     sizes=(10, 100, 1_000, 10_000),
     task_counts=(10, 100, 1_000),
