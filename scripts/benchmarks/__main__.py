@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import attach, files
+from benchmarks import attach, files, live
 from benchmarks.plot import script
 from benchmarks.report import Report, progress
 from benchmarks.scale import FULL, QUICK, Scale
@@ -22,6 +22,7 @@ INTERRUPTED: Final = 130
 PARTS: Final[dict[str, Callable[[Work, Scale, Report], None]]] = {
     "files": files.measure,
     "attach": attach.measure,
+    "live": live.measure,
 }
 
 
