@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import attach, files, live, secrets
+from benchmarks import attach, files, live, memory, secrets
 from benchmarks.plot import script
 from benchmarks.report import Report, progress
 from benchmarks.scale import FULL, QUICK, Scale
@@ -24,6 +24,7 @@ PARTS: Final[dict[str, Callable[[Work, Scale, Report], None]]] = {
     "attach": attach.measure,
     "live": live.measure,
     "secrets": secrets.measure,
+    "memory": memory.measure,
 }
 
 
