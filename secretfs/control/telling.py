@@ -6,7 +6,6 @@ What a task has been told of is in its record: a control that is killed in betwe
 compare with, which then tells it (and, were it killed after the act, tells it again).
 """
 
-import contextlib
 import hmac
 import os
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from secretfs.core.onchange import Command, OnChange, Signal, parse_on_change
 from secretfs.core.plan import Expose, Flush, Replace, Tree, VersionRef, difference
 from secretfs.core.task import Leader, Task, TaskState, seen_in
 from secretfs.crypto.envelope import wipe
-from secretfs.errors import InvalidArgumentError, LockedError, NotFoundError, SecretfsError
+from secretfs.errors import CorruptRecordError, InvalidArgumentError, LockedError, NotFoundError, SecretfsError
 from secretfs.store.base import Guard, Put
 
 BURST_SECONDS: Final = 0.15  # without a change: then a burst is over
@@ -56,10 +55,11 @@ class Tellings:
         self._news: dict[TaskId, trio.Event] = {}  # of the tasks that are being told
         self._send, self._receive = trio.open_memory_channel[TaskId](float("inf"))
 
-    def changed(self, task_id: TaskId, before: Tree) -> None:
-        """Fs shows the task's tree as it should be now; before it was this one."""
-        self._touched.setdefault(task_id, before)
-        self._told.setdefault(task_id, _contents(before))
+    def changed(self, task_id: TaskId, before: Tree | None) -> None:
+        """Fs shows the task's tree as it should be now; before it was this one, or nobody knows which."""
+        self._touched.setdefault(task_id, before or {})
+        if before is not None:
+            self._told.setdefault(task_id, _contents(before))
         if task_id in self._news:
             self._news[task_id].set()
         else:
@@ -75,17 +75,25 @@ class Tellings:
 
     async def _take_up(self) -> None:
         for found in await every(self._store, TASKS):
-            task, tree = found.value, self._trees.shown().get(found.value.id)
-            if task.told is None or tree is None or await self._on_change(task) is None:
-                continue
-            told = {(seen.kind, seen.target): VersionRef(seen.object_id, seen.version) for seen in task.told}
-            if task.id in self._told:
-                continue
-            self._told[task.id] = told
-            if told != _contents(tree) and not self._trees.lacking(task.id):
-                with contextlib.suppress(LockedError):  # it is told when the unlock has shown it
-                    await self._fs.put_tree(task.id, tree)  # answered when fs shows it, whatever became of fs meanwhile
-                    self.changed(task.id, tree)
+            try:
+                await self._taken_up(found.value)
+            except LockedError:
+                continue  # it is told when the unlock has shown it
+            except SecretfsError as exc:
+                log.error(
+                    "a task is not told yet of what changed before the start", task=found.value.id, error=str(exc)
+                )
+
+    async def _taken_up(self, task: Task) -> None:
+        """Raises: as Trees.show; then it is told as soon as the tree is shown after all."""
+        if task.told is None or await self._on_change(task) is None or task.id in self._told:
+            return
+        tree = self._trees.shown().get(task.id)
+        if tree is None:
+            return
+        told = self._told[task.id] = _told(task)
+        if told != _contents(tree) and not self._trees.lacking(task.id):
+            await self._trees.confirm(self._fs, task.id)
 
     async def _tell_of_all(self, task_id: TaskId) -> None:
         """One task at a time gets one worker: it is never told twice at once."""
@@ -155,12 +163,13 @@ class Tellings:
     async def _tell(self, task_id: TaskId) -> None:
         found = await by_id(self._store, TASKS, task_id)
         tree = self._trees.shown().get(task_id)
-        if found is None or tree is None:
+        if found is None or tree is None or self._trees.lacking(task_id):
             return
         task, now = found.value, _contents(tree)
         on_change = await self._on_change(task)
         if on_change is not None and task.leader is not None:
-            changed = await self._difference(self._told.get(task_id, now), now)
+            told = self._told.get(task_id, now if task.told is None else _told(task))
+            changed = await self._difference(told, now)
             detail = await self._act(task, task.leader, on_change, changed) if changed else None
             await self._keep(task_id, tree, detail)
         self._told[task_id] = now
@@ -191,10 +200,10 @@ class Tellings:
         """What is to be done for it. What has not started, or mounted its tree somewhere, has no program of its own."""
         if task.service_id is None or task.mounted or task.state is not TaskState.RUNNING:
             return None
-        service = await by_id(self._store, SERVICES, task.service_id)
         try:
+            service = await by_id(self._store, SERVICES, task.service_id)
             return parse_on_change(service.value.extras.on_change) if service else None
-        except InvalidArgumentError as exc:
+        except (CorruptRecordError, InvalidArgumentError) as exc:
             log.error("a service says what cannot be done", service=task.service_name, error=str(exc))
             return None
 
@@ -242,6 +251,11 @@ class Tellings:
 
 def _contents(tree: Tree) -> Contents:
     return {key: entry.content for key, entry in tree.items()}
+
+
+def _told(task: Task) -> Contents:
+    """What the task has been told of, as its record has it."""
+    return {(seen.kind, seen.target): VersionRef(seen.object_id, seen.version) for seen in task.told or ()}
 
 
 def _lines(targets: list[str]) -> str:
