@@ -1,6 +1,6 @@
-"""Tasks are told of changes: whoever watches a file at once, the program as its service says, when a burst is over.
-Rule: after fs shows the new bytes, once for all that came together, not for equal bytes; and the last change is always
-followed by it.
+"""Tasks are told of changes: whoever watches a file at once (``touching.py``), the program as its service says, when a
+burst is over. Rule: after fs shows the new bytes, once for all that came together, not for equal bytes; and the last
+change is always followed by it.
 
 What a task has been told of is in its record: a control that is killed in between leaves its successor something to
 compare with, which then tells it (and, were it killed after the act, tells it again).
@@ -8,9 +8,10 @@ compare with, which then tells it (and, were it killed after the act, tells it a
 
 import hmac
 import os
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
 
 import trio
 
@@ -21,12 +22,13 @@ from secretfs.control.records.codec import encode
 from secretfs.control.records.lookup import Found, by_id, every
 from secretfs.control.records.services import SERVICES
 from secretfs.control.records.tasks import TASKS
+from secretfs.control.touching import Touches
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Act, Change, Commits
 from secretfs.control.values import Values
 from secretfs.core.names import Kind, TaskId
 from secretfs.core.onchange import Command, OnChange, Signal, parse_on_change
-from secretfs.core.plan import Expose, Flush, Replace, Tree, VersionRef, difference
+from secretfs.core.plan import Tree, VersionRef
 from secretfs.core.task import Leader, Task, TaskState, seen_in
 from secretfs.crypto.envelope import wipe
 from secretfs.errors import CorruptRecordError, InvalidArgumentError, LockedError, NotFoundError, SecretfsError
@@ -37,7 +39,16 @@ MAX_DELAY_SECONDS: Final = 1.0  # of one that does not end
 RETRY_SECONDS: Final = 1.0
 MAX_CHANGED_BYTES: Final = 4096  # of the targets; more than that are not named
 
+T = TypeVar("T")
 Contents = Mapping[tuple[Kind, str], VersionRef]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """The tree that a task knows of now, and what the audit says of how it was told, if it was."""
+
+    tree: Tree
+    detail: dict[str, object] | None
 
 
 class Tellings:
@@ -50,14 +61,14 @@ class Tellings:
         self._values = values
         self._fs = fs
         self._host = host
-        self._touched: dict[TaskId, Tree] = {}
+        self._touches = Touches(trees, host)
         self._told: dict[TaskId, Contents] = {}
         self._news: dict[TaskId, trio.Event] = {}  # of the tasks that are being told
         self._send, self._receive = trio.open_memory_channel[TaskId](float("inf"))
 
     def changed(self, task_id: TaskId, before: Tree | None) -> None:
         """Fs shows the task's tree as it should be now; before it was this one, or nobody knows which."""
-        self._touched.setdefault(task_id, before or {})
+        self._touches.changed(task_id, before or {})
         if before is not None:
             self._told.setdefault(task_id, _contents(before))
         if task_id in self._news:
@@ -69,6 +80,7 @@ class Tellings:
     async def run(self) -> None:
         """Tell, until cancelled; first those that a control before this one did not come to tell."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._touches.run)
             nursery.start_soon(self._take_up)
             async for task_id in self._receive:
                 nursery.start_soon(self._tell_of_all, task_id)
@@ -99,20 +111,19 @@ class Tellings:
         """One task at a time gets one worker: it is never told twice at once."""
         try:
             while True:
-                await self._touch_all(task_id)
                 await self._burst(task_id)
-                await self._until_told(task_id)
+                if (told := await self._done(task_id, partial(self._tell, task_id))) is not None:
+                    await self._done(task_id, partial(self._keep, task_id, told))
                 if not self._news[task_id].is_set():
                     return
                 self._news[task_id] = trio.Event()
         finally:
             del self._news[task_id]
-            for known in (self._touched, self._told):
-                for gone in known.keys() - self._trees.shown().keys() - self._news.keys():
-                    del known[gone]
+            for gone in self._told.keys() - self._trees.shown().keys() - self._news.keys():
+                del self._told[gone]
 
     async def _burst(self, task_id: TaskId) -> None:
-        """Wait until no change comes any more; watchers hear of each."""
+        """Wait until no change comes any more."""
         with trio.move_on_after(MAX_DELAY_SECONDS):
             while True:
                 with trio.move_on_after(BURST_SECONDS) as quiet:
@@ -120,59 +131,31 @@ class Tellings:
                 if quiet.cancelled_caught:
                     return
                 self._news[task_id] = trio.Event()
-                await self._touch_all(task_id)
 
-    # -- watchers ----------------------------------------------------------------------------------------------------
-
-    async def _touch_all(self, task_id: TaskId) -> None:
-        now = self._trees.shown().get(task_id, {})
-        before, self._touched[task_id] = self._touched.get(task_id, now), now
-        directories: dict[tuple[Kind, str], None] = {}
-        for effect in difference(before, now):
-            match effect:
-                case Replace(_, entry):
-                    await self._touch(task_id, entry.kind, entry.target)
-                case Expose(entry):
-                    await self._touch(task_id, entry.kind, entry.target)
-                    directories[entry.kind, os.path.dirname(entry.target)] = None
-                case Flush(entry):
-                    directories[entry.kind, os.path.dirname(entry.target)] = None
-        for kind, directory in directories:
-            while not await self._touch(task_id, kind, directory) and directory:
-                directory = os.path.dirname(directory)  # noqa: PLW2901 - it went with its last file
-
-    async def _touch(self, task_id: TaskId, kind: Kind, target: str) -> bool:
-        try:
-            await self._host.touch(task_id, kind, target)
-        except NotFoundError:
-            return False
-        except SecretfsError as exc:
-            log.warning("who watches a file was not told", task=task_id, error=str(exc))
-        return True
-
-    # -- programs ----------------------------------------------------------------------------------------------------
-
-    async def _until_told(self, task_id: TaskId) -> None:
+    async def _done(self, task_id: TaskId, act: Callable[[], Awaitable[T]]) -> T:
+        """What it gives, as soon as it does not fail."""
         while True:
             try:
-                return await self._tell(task_id)
+                return await act()
             except SecretfsError as exc:
                 log.error("a task was not told of a change, trying again", task=task_id, error=str(exc))
                 await trio.sleep(RETRY_SECONDS)
 
-    async def _tell(self, task_id: TaskId) -> None:
+    async def _tell(self, task_id: TaskId) -> _Heard | None:
+        """What it was told of, if it can be; this control does not tell it that again, whether it is kept or not."""
         found = await by_id(self._store, TASKS, task_id)
         tree = self._trees.shown().get(task_id)
         if found is None or tree is None or self._trees.lacking(task_id):
-            return
-        task, now = found.value, _contents(tree)
+            return None
+        task, now, heard = found.value, _contents(tree), None
         on_change = await self._on_change(task)
         if on_change is not None and task.leader is not None:
             told = self._told.get(task_id, now if task.told is None else _told(task))
             changed = await self._difference(told, now)
             detail = await self._act(task, task.leader, on_change, changed) if changed else None
-            await self._keep(task_id, tree, detail)
+            heard = _Heard(tree, detail)
         self._told[task_id] = now
+        return heard
 
     async def _act(self, task: Task, leader: Leader, on_change: OnChange, changed: list[str]) -> dict[str, object]:
         """What the audit says of it."""
@@ -226,9 +209,9 @@ class Tellings:
             for value in values:
                 wipe(value)
 
-    async def _keep(self, task_id: TaskId, tree: Tree, detail: dict[str, object] | None) -> None:
-        """Remember what the task has been told of; with a record in the audit, if it was told."""
-        seen = seen_in(tree)
+    async def _keep(self, task_id: TaskId, heard: _Heard) -> None:
+        """Write down what the task has been told of; with a record in the audit, if it was told."""
+        seen, detail = seen_in(heard.tree), heard.detail
 
         async def decide() -> Change[None]:
             found = await self._task(task_id)

@@ -1,10 +1,11 @@
 """What a task is told of, whatever stands in the way: over the real store, with an fs and a supervisor in memory."""
 
+import base64
 from dataclasses import replace
 
 import pytest
 import trio
-from control_harness import ME, PATIENCE_SECONDS, Control
+from control_harness import ME, PATIENCE_SECONDS, Control, Running
 
 from secretfs.control import telling, trees
 from secretfs.control.records.codec import encode
@@ -13,7 +14,7 @@ from secretfs.control.records.tasks import TASKS
 from secretfs.control.usecases.services import Beside
 from secretfs.core.names import TaskId
 from secretfs.core.service import Extras
-from secretfs.errors import ArenaFullError, NotFoundError, UnavailableError, UnsealError
+from secretfs.errors import ArenaFullError, NotFoundError, StoreError, UnavailableError, UnsealError
 from secretfs.linux.namespaces import ns_inode
 from secretfs.store.base import Put
 
@@ -93,3 +94,50 @@ async def test_a_tree_that_fs_does_not_take_at_a_start_is_shown_and_told_later(c
     control.fs.failure = None
     await until(lambda: running.broker.signals)
     assert running.broker.signals == [HUP]
+
+
+# -- a change ----------------------------------------------------------------------------------------------------------
+
+
+async def rotated(running: Running, value: str) -> None:
+    body = {"Data": base64.b64encode(value.encode()).decode()}
+    answer = await running.client("POST", "/secretfs/v1/secrets/s/versions", body)
+    assert answer.status < 300, answer.message
+
+
+async def test_what_was_done_is_not_done_again_because_it_cannot_be_kept(control, serving_all, capfd):
+    await running_task(control)
+    running = await serving_all(control)
+    commit, failures = control.store.commit, []
+
+    async def failing(guards, ops):
+        if running.broker.signals and len(failures) < 5:
+            failures.append(ops)
+            raise StoreError("the disk does not answer")
+        return await commit(guards, ops)
+
+    control.store.commit = failing
+    await rotated(running, "two")
+    await until_said('"event": "task told of a change"', capfd)
+    await until(lambda: len(failures) == 5)
+    told = '"Targets":["s"],"Signal":1'
+    with trio.fail_after(PATIENCE_SECONDS):
+        while told.encode() not in (await running.client("GET", "/secretfs/v1/audit?after=4")).body:
+            await trio.lowlevel.checkpoint()
+    assert running.broker.signals == [HUP]
+    await rotated(running, "three")
+    await until(lambda: running.broker.signals == [HUP, HUP])
+
+
+async def test_who_watches_a_file_hears_of_a_change_while_a_command_runs(control, serving_all):
+    await running_task(control, "exec:reload")
+    running = await serving_all(control)
+    running.broker.running = trio.Event()
+    await rotated(running, "two")
+    await until(lambda: running.broker.commands == ["reload"])
+    assert running.broker.touched == ["s"]
+    await rotated(running, "three")
+    await until(lambda: running.broker.touched == ["s", "s"])
+    assert running.broker.commands == ["reload"]
+    running.broker.running.set()
+    await until(lambda: running.broker.commands == ["reload", "reload"])
