@@ -190,6 +190,12 @@ def listening(path: Path, kind: int) -> socket.socket:
     return listener
 
 
+async def until(condition: Callable[[], object]) -> None:
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not condition():
+            await trio.lowlevel.checkpoint()
+
+
 def parsed(data: bytes) -> Answer:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import trio
-from control_harness import ME, PATIENCE_SECONDS, Control, Running
+from control_harness import ME, PATIENCE_SECONDS, Control, Running, until
 
 from secretfs.control import telling, trees
 from secretfs.control.records.codec import encode
@@ -41,12 +41,6 @@ async def untold(control: Control, task: TaskId) -> None:
     """As a control that was killed before it told the task of a change leaves it."""
     found = await by_id(control.store, TASKS, task)
     await control.store.commit([], [Put(TASKS.key(task), encode(replace(found.value, told=())))])
-
-
-async def until(condition) -> None:
-    with trio.fail_after(PATIENCE_SECONDS):
-        while not condition():
-            await trio.lowlevel.checkpoint()
 
 
 async def until_said(text: str, capfd) -> None:
