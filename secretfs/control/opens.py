@@ -27,6 +27,7 @@ from secretfs.link.ring import Opened
 
 T = TypeVar("T")
 GATHER_SECONDS: Final = 0.05  # more opens may come and share a commit
+FIRST_PAUSE_SECONDS: Final = 0.001  # between two looks while they come, and twice as long each time
 RETRY_SECONDS: Final = 1.0  # while the store takes nothing
 TRIM_SECONDS: Final = 600.0  # between looks at the age of the audit
 MOST: Final = 500  # opens in one row
@@ -98,11 +99,14 @@ class Opens:
         return head.lost if head.ring == self._id else 0
 
     async def _batch(self) -> tuple[list[AuditRecord], int, int]:
-        """Records, and the slot and the number of lost ones that they go up to. Names are looked for at once."""
+        """Records, and the slot and the number of lost ones that they go up to. Names are looked for soon: at once for
+        the first that come, later and later for those of a crowd, since a process that is woken for each open takes
+        the processor from who opens.
+        """
         found: list[AuditRecord] = []
         self._processes.clear()
         slot = self._slot()
-        until = trio.current_time() + GATHER_SECONDS
+        until, pause = trio.current_time() + GATHER_SECONDS, FIRST_PAUSE_SECONDS
         while True:
             head = self._words[ring.HEAD]
             for opened in self._read(slot, head, MOST - len(found)):
@@ -112,6 +116,8 @@ class Opens:
             if len(found) == MOST:
                 break
             with trio.move_on_at(until) as scope:
+                await trio.sleep(pause)
+                pause *= 2
                 await self._woken(slot)
             if scope.cancelled_caught or trio.current_time() >= until:
                 break
