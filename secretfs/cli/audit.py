@@ -72,7 +72,7 @@ def _verify(client: Client) -> int:
 
 
 class _Records:
-    """The records behind those that were read."""
+    """The records behind those that were looked at, whether they were asked for."""
 
     def __init__(self, client: Client, query: dict[str, str]) -> None:
         self._client = client
@@ -102,9 +102,11 @@ class _Records:
 
     def _page(self, more: dict[str, str]) -> list[object]:
         after = {"after": self._after} if self._after else {}
-        page = answers.items(self._client.get(_PATH, self._query | after | more))
-        last = str(answers.number(page[-1], "Number")) if page else self._after
-        if last == self._after:
+        answer, last = self._client.get_part(_PATH, self._query | after | more)
+        page = answers.items(answer)
+        if page and not last:
+            last = str(answers.number(page[-1], "Number"))
+        if not last or last == self._after:
             return []  # nothing, or an answer that does not go on
         self._after = last
         return page

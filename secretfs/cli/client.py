@@ -86,22 +86,28 @@ class Client:
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> object:
         """The decoded answer."""
-        return self._request("GET", path, query, b"")
+        return self._decoded(self._request("GET", path, query, b""))
+
+    def get_part(self, path: str, query: Mapping[str, str]) -> tuple[object, str]:
+        """The decoded answer, and the number behind which the next part is, or nothing (control/api/auditing.py)."""
+        response = self._request("GET", path, query, b"")
+        last = response.fields.get(b"secretfs-last", b"")
+        return self._decoded(response), last.decode() if last.isdigit() else ""
 
     def post(self, path: str, body: bytes | bytearray | memoryview, query: Mapping[str, str] | None = None) -> object:
         """The decoded answer to a JSON body; None when it is empty."""
-        return self._request("POST", path, query, body)
+        return self._decoded(self._request("POST", path, query, body))
 
     def delete(self, path: str) -> object:
         """The decoded answer; None when it is empty."""
-        return self._request("DELETE", path, None, b"")
+        return self._decoded(self._request("DELETE", path, None, b""))
 
     def _request(
         self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | bytearray | memoryview
-    ) -> object:
+    ) -> Response:
         head = _head(method, path, query, len(body) if method == "POST" else None)
         try:
-            response = self._exchanged(head, body)
+            return self._exchanged(head, body)
         except TimeoutError:
             seconds = f"{self._silence_seconds:g} s"
             raise self._unreachable(f"no answer for {seconds}", "look at the daemon's log") from None
@@ -109,7 +115,6 @@ class Client:
             raise self._unreachable((exc.strerror or str(exc)).lower(), _hint(exc)) from None
         except LinkError as exc:
             raise self._unreachable(str(exc), "is another program listening there?") from None
-        return self._decoded(response)
 
     def _exchanged(self, head: bytes, body: bytes | bytearray | memoryview) -> Response:
         connection = socket(AF_UNIX, SOCK_STREAM)

@@ -20,11 +20,13 @@ _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,12}")
 class Response:
     """What the daemon answered."""
 
-    __slots__ = ("body", "status")
+    __slots__ = ("body", "fields", "status")
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, fields: dict[bytes, bytes]) -> None:
+        """``fields`` are the headers, their names in lower case."""
         self.status = status
         self.body = body
+        self.fields = fields
 
 
 class ResponseReader:
@@ -38,6 +40,7 @@ class ResponseReader:
         self._pending = bytearray()
         self._body = bytearray()
         self._status = 0
+        self._fields: dict[bytes, bytes] = {}
         self._left: int | None = None  # of the body or of the current chunk; None: up to the end of the connection
         self._state = "head"
 
@@ -46,7 +49,7 @@ class ResponseReader:
         self._pending += data
         while self._step():
             pass
-        return Response(self._status, bytes(self._body)) if self._state == "done" else None
+        return Response(self._status, bytes(self._body), self._fields) if self._state == "done" else None
 
     def end(self) -> Response:
         """The connection has ended. Raises: LinkError when the answer was not complete."""
@@ -54,7 +57,7 @@ class ResponseReader:
             self._state = "done"
         if self._state != "done":
             raise LinkError("the answer was cut short")
-        return Response(self._status, bytes(self._body))
+        return Response(self._status, bytes(self._body), self._fields)
 
     def _step(self) -> bool:
         """Take one element off the pending bytes; False when there is no whole one."""
@@ -88,7 +91,8 @@ class ResponseReader:
             raise LinkError("the answer is not HTTP")
         self._status = int(parsed[1])
         if self._status >= 200:
-            self._begin_body(_fields(lines))
+            self._fields = _fields(lines)
+            self._begin_body(self._fields)
         return True
 
     def _begin_body(self, fields: dict[bytes, bytes]) -> None:

@@ -1,6 +1,7 @@
 """What control asks of the supervisor: the few things that need root. And the supervisor's words to control.
 
-Questions are numbered, so that many may wait at once; answers come in any order.
+Questions are numbered, so that many may wait at once; answers come in any order. Rule: who waits for room in the
+socket waits for its turn, as only one can.
 """
 
 import os
@@ -50,6 +51,7 @@ class Broker:
         self._end = end
         self._questions: dict[int, _Question] = {}
         self._last = 0
+        self._turn = trio.Lock()  # to send
         self._own: Namespaces | None = None
         self._identified = trio.Event()
 
@@ -185,7 +187,8 @@ class Broker:
             question.answered.set()
 
     async def _say(self, frame: Frame, fds: list[int] | None = None) -> None:
-        await send(self._end, frame, fds or [])
+        async with self._turn:
+            await send(self._end, frame, fds or [])
 
 
 def _acted(question: _Question) -> int:

@@ -19,7 +19,7 @@ async def next_frame(end: socket.socket, max_fds: int = 0) -> tuple[Frame, list[
 
 
 async def send(end: socket.socket, frame: Frame, fds: Sequence[int] = ()) -> None:
-    """Send it, when the peer has room. Raises LinkError when it is gone."""
+    """Send it, when the peer has room; one sender of a socket at a time. Raises LinkError when it is gone."""
     packet = frames.encode(frame)
     while True:
         try:

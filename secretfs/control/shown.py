@@ -85,6 +85,10 @@ class Shown:
         tree = self._trees.get(task, {})
         self._trees[task] = tree_of(entry for entry in tree.values() if entry.content not in contents)
 
+    def unknown(self, task: TaskId) -> None:
+        """What fs shows of the task is not known, until it takes a tree."""
+        self._trees.pop(task, None)
+
     def ended(self, task: TaskId) -> None:
         """The task's tree is flushed."""
         self._trees.pop(task, None)

@@ -1,17 +1,17 @@
-"""Tasks are told of changes: whoever watches a file at once, the program as its service says, when a burst is over.
-Rule: after fs shows the new bytes, once for all that came together, not for equal bytes; and the last change is always
-followed by it.
+"""Tasks are told of changes: whoever watches a file at once (``touching.py``), the program as its service says, when a
+burst is over. Rule: after fs shows the new bytes, once for all that came together, not for equal bytes; and the last
+change is always followed by it.
 
 What a task has been told of is in its record: a control that is killed in between leaves its successor something to
 compare with, which then tells it (and, were it killed after the act, tells it again).
 """
 
-import contextlib
 import hmac
 import os
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
 
 import trio
 
@@ -22,15 +22,16 @@ from secretfs.control.records.codec import encode
 from secretfs.control.records.lookup import Found, by_id, every
 from secretfs.control.records.services import SERVICES
 from secretfs.control.records.tasks import TASKS
+from secretfs.control.touching import Touches
 from secretfs.control.trees import Trees
 from secretfs.control.usecases.commits import Act, Change, Commits
 from secretfs.control.values import Values
 from secretfs.core.names import Kind, TaskId
 from secretfs.core.onchange import Command, OnChange, Signal, parse_on_change
-from secretfs.core.plan import Expose, Flush, Replace, Tree, VersionRef, difference
+from secretfs.core.plan import Tree, VersionRef
 from secretfs.core.task import Leader, Task, TaskState, seen_in
 from secretfs.crypto.envelope import wipe
-from secretfs.errors import InvalidArgumentError, LockedError, NotFoundError, SecretfsError
+from secretfs.errors import CorruptRecordError, InvalidArgumentError, LockedError, NotFoundError, SecretfsError
 from secretfs.store.base import Guard, Put
 
 BURST_SECONDS: Final = 0.15  # without a change: then a burst is over
@@ -38,7 +39,16 @@ MAX_DELAY_SECONDS: Final = 1.0  # of one that does not end
 RETRY_SECONDS: Final = 1.0
 MAX_CHANGED_BYTES: Final = 4096  # of the targets; more than that are not named
 
+T = TypeVar("T")
 Contents = Mapping[tuple[Kind, str], VersionRef]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """The tree that a task knows of now, and what the audit says of how it was told, if it was."""
+
+    tree: Tree
+    detail: dict[str, object] | None
 
 
 class Tellings:
@@ -51,15 +61,16 @@ class Tellings:
         self._values = values
         self._fs = fs
         self._host = host
-        self._touched: dict[TaskId, Tree] = {}
+        self._touches = Touches(trees, host)
         self._told: dict[TaskId, Contents] = {}
         self._news: dict[TaskId, trio.Event] = {}  # of the tasks that are being told
         self._send, self._receive = trio.open_memory_channel[TaskId](float("inf"))
 
-    def changed(self, task_id: TaskId, before: Tree) -> None:
-        """Fs shows the task's tree as it should be now; before it was this one."""
-        self._touched.setdefault(task_id, before)
-        self._told.setdefault(task_id, _contents(before))
+    def changed(self, task_id: TaskId, before: Tree | None) -> None:
+        """Fs shows the task's tree as it should be now; before it was this one, or nobody knows which."""
+        self._touches.changed(task_id, before or {})
+        if before is not None:
+            self._told.setdefault(task_id, _contents(before))
         if task_id in self._news:
             self._news[task_id].set()
         else:
@@ -69,42 +80,50 @@ class Tellings:
     async def run(self) -> None:
         """Tell, until cancelled; first those that a control before this one did not come to tell."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._touches.run)
             nursery.start_soon(self._take_up)
             async for task_id in self._receive:
                 nursery.start_soon(self._tell_of_all, task_id)
 
     async def _take_up(self) -> None:
         for found in await every(self._store, TASKS):
-            task, tree = found.value, self._trees.shown().get(found.value.id)
-            if task.told is None or tree is None or await self._on_change(task) is None:
-                continue
-            told = {(seen.kind, seen.target): VersionRef(seen.object_id, seen.version) for seen in task.told}
-            if task.id in self._told:
-                continue
-            self._told[task.id] = told
-            if told != _contents(tree) and not self._trees.lacking(task.id):
-                with contextlib.suppress(LockedError):  # it is told when the unlock has shown it
-                    await self._fs.put_tree(task.id, tree)  # answered when fs shows it, whatever became of fs meanwhile
-                    self.changed(task.id, tree)
+            try:
+                await self._taken_up(found.value)
+            except LockedError:
+                continue  # it is told when the unlock has shown it
+            except SecretfsError as exc:
+                log.error(
+                    "a task is not told yet of what changed before the start", task=found.value.id, error=str(exc)
+                )
+
+    async def _taken_up(self, task: Task) -> None:
+        """Raises: as Trees.show; then it is told as soon as the tree is shown after all."""
+        if task.told is None or await self._on_change(task) is None or task.id in self._told:
+            return
+        tree = self._trees.shown().get(task.id)
+        if tree is None:
+            return
+        told = self._told[task.id] = _told(task)
+        if told != _contents(tree) and not self._trees.lacking(task.id):
+            await self._trees.confirm(self._fs, task.id)
 
     async def _tell_of_all(self, task_id: TaskId) -> None:
         """One task at a time gets one worker: it is never told twice at once."""
         try:
             while True:
-                await self._touch_all(task_id)
                 await self._burst(task_id)
-                await self._until_told(task_id)
+                if (told := await self._done(task_id, partial(self._tell, task_id))) is not None:
+                    await self._done(task_id, partial(self._keep, task_id, told))
                 if not self._news[task_id].is_set():
                     return
                 self._news[task_id] = trio.Event()
         finally:
             del self._news[task_id]
-            for known in (self._touched, self._told):
-                for gone in known.keys() - self._trees.shown().keys() - self._news.keys():
-                    del known[gone]
+            for gone in self._told.keys() - self._trees.shown().keys() - self._news.keys():
+                del self._told[gone]
 
     async def _burst(self, task_id: TaskId) -> None:
-        """Wait until no change comes any more; watchers hear of each."""
+        """Wait until no change comes any more."""
         with trio.move_on_after(MAX_DELAY_SECONDS):
             while True:
                 with trio.move_on_after(BURST_SECONDS) as quiet:
@@ -112,58 +131,31 @@ class Tellings:
                 if quiet.cancelled_caught:
                     return
                 self._news[task_id] = trio.Event()
-                await self._touch_all(task_id)
 
-    # -- watchers ----------------------------------------------------------------------------------------------------
-
-    async def _touch_all(self, task_id: TaskId) -> None:
-        now = self._trees.shown().get(task_id, {})
-        before, self._touched[task_id] = self._touched.get(task_id, now), now
-        directories: dict[tuple[Kind, str], None] = {}
-        for effect in difference(before, now):
-            match effect:
-                case Replace(_, entry):
-                    await self._touch(task_id, entry.kind, entry.target)
-                case Expose(entry):
-                    await self._touch(task_id, entry.kind, entry.target)
-                    directories[entry.kind, os.path.dirname(entry.target)] = None
-                case Flush(entry):
-                    directories[entry.kind, os.path.dirname(entry.target)] = None
-        for kind, directory in directories:
-            while not await self._touch(task_id, kind, directory) and directory:
-                directory = os.path.dirname(directory)  # noqa: PLW2901 - it went with its last file
-
-    async def _touch(self, task_id: TaskId, kind: Kind, target: str) -> bool:
-        try:
-            await self._host.touch(task_id, kind, target)
-        except NotFoundError:
-            return False
-        except SecretfsError as exc:
-            log.warning("who watches a file was not told", task=task_id, error=str(exc))
-        return True
-
-    # -- programs ----------------------------------------------------------------------------------------------------
-
-    async def _until_told(self, task_id: TaskId) -> None:
+    async def _done(self, task_id: TaskId, act: Callable[[], Awaitable[T]]) -> T:
+        """What it gives, as soon as it does not fail."""
         while True:
             try:
-                return await self._tell(task_id)
+                return await act()
             except SecretfsError as exc:
                 log.error("a task was not told of a change, trying again", task=task_id, error=str(exc))
                 await trio.sleep(RETRY_SECONDS)
 
-    async def _tell(self, task_id: TaskId) -> None:
+    async def _tell(self, task_id: TaskId) -> _Heard | None:
+        """What it was told of, if it can be; this control does not tell it that again, whether it is kept or not."""
         found = await by_id(self._store, TASKS, task_id)
         tree = self._trees.shown().get(task_id)
-        if found is None or tree is None:
-            return
-        task, now = found.value, _contents(tree)
+        if found is None or tree is None or self._trees.lacking(task_id):
+            return None
+        task, now, heard = found.value, _contents(tree), None
         on_change = await self._on_change(task)
         if on_change is not None and task.leader is not None:
-            changed = await self._difference(self._told.get(task_id, now), now)
+            told = self._told.get(task_id, now if task.told is None else _told(task))
+            changed = await self._difference(told, now)
             detail = await self._act(task, task.leader, on_change, changed) if changed else None
-            await self._keep(task_id, tree, detail)
+            heard = _Heard(tree, detail)
         self._told[task_id] = now
+        return heard
 
     async def _act(self, task: Task, leader: Leader, on_change: OnChange, changed: list[str]) -> dict[str, object]:
         """What the audit says of it."""
@@ -191,10 +183,10 @@ class Tellings:
         """What is to be done for it. What has not started, or mounted its tree somewhere, has no program of its own."""
         if task.service_id is None or task.mounted or task.state is not TaskState.RUNNING:
             return None
-        service = await by_id(self._store, SERVICES, task.service_id)
         try:
+            service = await by_id(self._store, SERVICES, task.service_id)
             return parse_on_change(service.value.extras.on_change) if service else None
-        except InvalidArgumentError as exc:
+        except (CorruptRecordError, InvalidArgumentError) as exc:
             log.error("a service says what cannot be done", service=task.service_name, error=str(exc))
             return None
 
@@ -217,9 +209,9 @@ class Tellings:
             for value in values:
                 wipe(value)
 
-    async def _keep(self, task_id: TaskId, tree: Tree, detail: dict[str, object] | None) -> None:
-        """Remember what the task has been told of; with a record in the audit, if it was told."""
-        seen = seen_in(tree)
+    async def _keep(self, task_id: TaskId, heard: _Heard) -> None:
+        """Write down what the task has been told of; with a record in the audit, if it was told."""
+        seen, detail = seen_in(heard.tree), heard.detail
 
         async def decide() -> Change[None]:
             found = await self._task(task_id)
@@ -242,6 +234,11 @@ class Tellings:
 
 def _contents(tree: Tree) -> Contents:
     return {key: entry.content for key, entry in tree.items()}
+
+
+def _told(task: Task) -> Contents:
+    """What the task has been told of, as its record has it."""
+    return {(seen.kind, seen.target): VersionRef(seen.object_id, seen.version) for seen in task.told or ()}
 
 
 def _lines(targets: list[str]) -> str:

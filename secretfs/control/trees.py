@@ -34,7 +34,8 @@ RETRY_SECONDS: Final = 1.0  # between two attempts to show a tree that fs did no
 
 class Trees:
     """The desired trees of all tasks. ``load`` before fs is asked for anything: what is not here gets
-    flushed there. ``changed`` is called with a task and its tree before, when fs may show another now.
+    flushed there. ``changed`` is called with a task and its tree before (None: it is not known), when fs may show
+    another now.
     """
 
     def __init__(self, store: Store, shown: Shown | None = None) -> None:
@@ -46,7 +47,7 @@ class Trees:
         self._wanted: set[TaskId] = set()  # to be shown, now or later
         self._withheld: dict[TaskId, frozenset[VersionRef]] = {}  # what a tree lacks as the store was locked
         self._not_shown = trio.Event()  # one of them was given up for now
-        self.changed: Callable[[TaskId, Tree], None] = _nobody_asks
+        self.changed: Callable[[TaskId, Tree | None], None] = _nobody_asks
         self._turns: WeakValueDictionary[TaskId, trio.Lock] = WeakValueDictionary()
 
     def desired(self) -> Mapping[TaskId, Tree]:
@@ -96,6 +97,13 @@ class Trees:
             self._wanted.add(task_id)
             self._not_shown.set()
             raise
+
+    async def confirm(self, fs: FileSystem, task_id: TaskId) -> None:
+        """Have fs show the task's tree, whatever became of fs since it was told of it. Raises: as show."""
+        if task_id in self._desired:
+            self._in_fs.unknown(task_id)
+            self._behind.add(task_id)
+            await self.show(fs, task_id)
 
     def refused(self, task_id: TaskId) -> None:
         """A fresh fs, or fs at a new control, could not take the tree: what it shows is not known; tried again."""
@@ -179,11 +187,11 @@ class Trees:
         if found is None:
             return {}
         tree, _ = await self._computed(found.value)
-        before = self._in_fs.tree(task_id)
+        before, attached = self._in_fs.tree(task_id), task_id in self._desired
         try:
             await self._put(fs, task_id, tree)
         finally:
-            if before is not None:
+            if attached:
                 self.changed(task_id, before)
         return tree
 
@@ -232,7 +240,7 @@ class Trees:
         return objects
 
 
-def _nobody_asks(_task_id: TaskId, _before: Tree) -> None:
+def _nobody_asks(_task_id: TaskId, _before: Tree | None) -> None:
     """Until somebody does."""
 
 

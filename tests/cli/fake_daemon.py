@@ -230,7 +230,11 @@ def _references(spec: dict, noun: str) -> list[dict]:
 
 def _detail(spec: dict) -> dict:
     granted = [*_references(spec, "secret"), *_references(spec, "config")]
-    return {"Grants": [f"{ref['Name']}:{ref['File']['Name']}" for ref in granted]}
+    return {"Grants": [_words(ref["Name"], ref["File"]) for ref in granted]}
+
+
+def _words(name: str, file: dict) -> str:
+    return f"{name}:{file['Name']}:{file['UID']}:{file['GID']}:{file['Mode']:04o}"
 
 
 def _wanted(item: dict, filters: dict[str, list[str]]) -> bool:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from fake_daemon import FakeDaemon
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secretfs.cli import audit
 from secretfs.cli.client import Client, quoted
 from secretfs.errors import SecretfsError, UnavailableError, UsageError
 
@@ -100,6 +102,15 @@ def test_answer_of_another_shape_shows_blanks(
     daemon.answers = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     ended = secretfs(*words.split())
     assert (ended.err, ended.code) == ("", 0)
+
+
+def test_who_follows_the_audit_goes_on_behind_what_the_daemon_has_looked_at(daemon: FakeDaemon) -> None:
+    records = audit._Records(Client(daemon.host), {"secret": "mine"})
+    for last, after in ((7, ""), (9, "7"), (9, "9")):
+        daemon.answers = b"HTTP/1.1 200 OK\r\nSecretfs-Last: %d\r\nContent-Length: 2\r\n\r\n[]" % last
+        assert records.next() == []
+        asked = urllib.parse.parse_qs(urllib.parse.urlsplit(daemon.requests[-1].split()[1]).query)
+        assert asked.get("after", [""]) == [after]
 
 
 @contextmanager

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from control_harness import Client, Control, control_of
+from control_harness import Client, Control, Running, control_of, listening
+from fakes import FakeBroker
 
 from secretfs.control.api import server
 from secretfs.control.api.server import Limits
+from secretfs.control.assembly import assembled, serve
 from secretfs.crypto.keyring import Keyring
 from secretfs.store.sqlite import opened
 
@@ -46,3 +48,25 @@ async def serving(tmp_path: Path, nursery: trio.Nursery) -> Callable[..., Awaita
 @pytest.fixture
 async def client(control: Control, serving: Callable[..., Awaitable[Client]]) -> Client:
     return await serving(control.handler())
+
+
+@pytest.fixture
+async def serving_all(tmp_path, nursery):
+    """Everything but the sockets to the neighbours, over the same store and fs as control."""
+    api, attach = tmp_path / "api.sock", tmp_path / "attach.sock"
+
+    async def start(control: Control) -> Running:
+        parts = await assembled(store=control.store, keys=control.keys)
+        running = Running(Client(api), control.fs, FakeBroker(), trio.Event(), trio.Event(), attach)
+
+        async def run(task_status) -> None:
+            with listening(api, socket.SOCK_STREAM) as one, listening(attach, socket.SOCK_SEQPACKET) as two:
+                parameters = {"broker": running.broker, "fs_link": control.fs, "stop": running.stop}
+                await serve(parts, api_listener=one, attach_listener=two, task_status=task_status, **parameters)
+            running.ended.set()
+
+        await nursery.start(run)
+        return running
+
+    yield start
+    nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,6 +169,31 @@ class Client:
         if data and content_type:
             head += f"Content-Type: {content_type}\r\n"
         return parsed(await self.raw(head.encode() + b"\r\n" + data))
+
+
+@dataclass
+class Running:
+    """All of control but the sockets to its neighbours."""
+
+    client: Client
+    fs: FakeFs
+    broker: FakeBroker
+    stop: trio.Event
+    ended: trio.Event
+    attach: Path
+
+
+def listening(path: Path, kind: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, kind)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not condition():
+            await trio.lowlevel.checkpoint()
 
 
 def parsed(data: bytes) -> Answer:

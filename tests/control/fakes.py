@@ -83,6 +83,24 @@ class FakeBroker:
     scans: int = 0
     dropped: list[TaskId] = field(default_factory=list)
     failure: SecretfsError | None = None
+    touched: list[str] = field(default_factory=list)  # targets; "" is a directory
+    signals: list[int] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    running: trio.Event | None = None  # how long a command takes
+
+    async def touch(self, _: TaskId, __: Kind, target: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.touched.append(target)
+
+    async def signal(self, _: TaskId, __: int, ___: int, number: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.signals.append(number)
+
+    async def command(self, _: TaskId, __: int, ___: int, words: tuple[str, str, str]) -> int:
+        self.commands.append(words[2])
+        if self.running is not None:
+            await self.running.wait()
+        return 0
 
     async def members(self, task: TaskId, mnt_ns: int) -> list[int]:
         await trio.lowlevel.checkpoint()

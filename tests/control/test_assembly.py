@@ -2,55 +2,14 @@
 
 import json
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
-from control_harness import Client, Control
-from fakes import FakeBroker, FakeFs
+from control_harness import Running
 
 from secretfs.control import assembly, log
-from secretfs.control.assembly import assembled, serve
 from secretfs.linux.namespaces import ns_inode
-
-
-@dataclass
-class Running:
-    client: Client
-    fs: FakeFs
-    stop: trio.Event
-    ended: trio.Event
-    attach: Path
-
-
-def listening(path: Path, kind: int) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, kind)
-    listener.bind(str(path))
-    listener.listen()
-    return listener
-
-
-@pytest.fixture
-async def serving_all(tmp_path, nursery):
-    """Everything but the sockets to the neighbours, over the same store and fs as control."""
-    api, attach = tmp_path / "api.sock", tmp_path / "attach.sock"
-
-    async def start(control: Control) -> Running:
-        parts = await assembled(store=control.store, keys=control.keys)
-        running = Running(Client(api), control.fs, trio.Event(), trio.Event(), attach)
-
-        async def run(task_status) -> None:
-            with listening(api, socket.SOCK_STREAM) as one, listening(attach, socket.SOCK_SEQPACKET) as two:
-                parameters = {"broker": FakeBroker(), "fs_link": control.fs, "stop": running.stop}
-                await serve(parts, api_listener=one, attach_listener=two, task_status=task_status, **parameters)
-            running.ended.set()
-
-        await nursery.start(run)
-        return running
-
-    yield start
-    nursery.cancel_scope.cancel()
 
 
 async def attached(running: Running) -> None:

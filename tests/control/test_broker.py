@@ -178,6 +178,20 @@ async def test_answers_come_in_any_order():
         assert len({found.user for found in answers.values()}) == 3
 
 
+async def test_more_questions_than_the_socket_has_room_for_wait_for_their_turn():
+    async with asked() as (broker, end):
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for _ in range(1000):
+                    nursery.start_soon(broker.touch, T1, Kind.SECRET, "db")
+                await wait_all_tasks_blocked()
+                asks = []
+                for _ in range(1000):
+                    asks.append((await hear(end)).ask)
+                    say(end, frames.Acted(asks[-1], 0, 0))
+        assert len(set(asks)) == 1000
+
+
 async def test_a_tree_that_cannot_be_mounted_is_said():
     async with asked() as (broker, end):
         refusal = await refusal_of(broker.tree_fd, T1, Kind.SECRET, answer=lambda ask: frames.TreeFd(ask, 2), end=end)

@@ -105,3 +105,24 @@ async def test_what_it_cannot_be_is_refused_and_nothing_is_kept(client, control,
     answer = await client("POST", "/services/create", spec(object_id, "pinned", Secretfs=value))
     assert (answer.status, answer.json["message"]) == (400, text)
     assert (await client("GET", "/services")).json == []
+
+
+async def test_the_audit_says_to_whom_what_is_granted_and_what_is_run(client, control):
+    object_id = await control.secret("db")
+    body = spec(object_id, "pinned", "free", Secretfs=BESIDE)
+    body["TaskTemplate"]["ContainerSpec"]["Secrets"][1]["File"] = {"Name": "free", "UID": "5", "GID": "6", "Mode": 256}
+    await client("POST", "/services/create", body)
+    await updated(client, spec(object_id, "free", Secretfs={}))
+    records = (await client("GET", "/secretfs/v1/audit")).json
+    assert [(record["Action"], record["Detail"]) for record in records[1:]] == [
+        (
+            "service create",
+            {
+                "Grants": ["db:pinned:0:0:0444@1", "db:free:5:6:0400"],
+                "AllowUIDs": [7, 1000],
+                "AllowGIDs": [27],
+                "OnChange": "signal:HUP",
+            },
+        ),
+        ("service update", {"Grants": ["db:free:0:0:0444"]}),
+    ]

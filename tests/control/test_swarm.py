@@ -120,6 +120,37 @@ async def test_a_store_is_locked_once_its_unlock_key_was_shown_and_not_before(no
     assert not (await last.again()).keys.locked
 
 
+async def test_of_two_unlocks_at_once_the_second_is_refused_and_puts_no_old_keyring_back(node):
+    await node.autolock()
+    key = await node.shown_key()
+    again = await node.again()
+    kept = []
+
+    async def unlock() -> None:
+        await again.swarm.unlock(ME, key)
+        await again.autolock(rotate=True)
+        kept.append(again.keys.opened)
+
+    async def unlock_as_well() -> None:
+        with pytest.raises(ConflictError, match="swarm is not locked"):
+            await again.swarm.unlock(ME, key)
+
+    async with trio.open_nursery() as nursery, again.control.commits._turn:  # until both wait for theirs
+        nursery.start_soon(unlock)
+        await until_waiting(again.control.commits._turn, 1)
+        nursery.start_soon(unlock_as_well)
+        await until_waiting(again.control.commits._turn, 2)
+    assert [again.keys.opened] == kept
+    actions = [record.action for record in await audit.records(node.control.store)]
+    assert actions.count("swarm unlock") == 1
+
+
+async def until_waiting(lock: trio.Lock, count: int) -> None:
+    with trio.fail_after(5):
+        while lock.statistics().tasks_waiting < count:
+            await trio.lowlevel.checkpoint()
+
+
 async def test_a_key_that_was_replaced_before_it_was_written_down_as_shown_does_not_lock(node):
     await node.autolock()
     first = await node.swarm.unlock_key(ME)

@@ -1,11 +1,13 @@
 """A task is told of a change: by a signal, by a command, and by inotify. After the new bytes can be read, once."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import queue
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -148,6 +150,20 @@ def test_a_change_that_a_killed_control_did_not_tell_is_told_by_the_next(web, he
     update(web, value)
     web.kill("secretfs.control") if "secretfs.control" in web.children() else web.kill("control")
     assert hearing.line() == shown(db=value)
+
+
+def test_a_damaged_service_keeps_no_control_from_starting(web, hearing):
+    service = web.api("GET", "/services/web")["ID"]
+    with contextlib.closing(sqlite3.connect(web.state / "secretfs.db")) as database, database:
+        changed = database.execute("UPDATE record SET value = x'00' WHERE key = ?", (f"service/{service}".encode(),))
+        assert changed.rowcount == 1
+    web.kill("control")
+    web.wait_for("a service says what cannot be done")
+    web.secret("new", b"value")
+    assert web.end() == 0
+    web.start()
+    assert web.out("secret", "ls", "-q")
+    assert web.children().keys() == {"fs", "control"}
 
 
 def test_a_mount_gets_no_signal(web, tmp_path):

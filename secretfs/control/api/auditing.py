@@ -1,11 +1,13 @@
 """``/secretfs/v1/audit``: what was kept, a part at a time, and whether it is what was written.
 
 ``GET audit?after=N&limit=M&seconds=S`` gives records of the rows behind row N, as many whole rows as reach M records;
-``Number`` is a record's row, the last of which is the next ``after``. With ``seconds`` it waits that long for one.
-``since``, ``until`` (ns since 1970), ``secret``, ``task``, ``service`` leave out others.
+``Number`` is a record's row. With ``seconds`` it waits that long for one. ``since``, ``until`` (ns since 1970),
+``secret``, ``task``, ``service`` leave out others. The header ``Secretfs-Last`` is the last row that was looked at,
+whether any of it was asked for: the next ``after``.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -22,6 +24,7 @@ from secretfs.errors import BadRequestError, UnavailableError
 MOST: Final = 5000  # records of an answer
 MAX_WAITING: Final = 32  # connections
 MAX_SECONDS: Final = 20.0
+LAST: Final = "Secretfs-Last"
 _FOREVER_NS: Final = 2**63
 
 
@@ -41,11 +44,11 @@ class AuditRoutes:
         after, most = _number(request, "after", -1), min(_number(request, "limit", MOST), MOST)
         seconds = min(_number(request, "seconds", 0), MAX_SECONDS)
         wanted = _Wanted(request.query)
-        found = [shown async for shown in self._found(after, most, wanted)]
+        last, found = await self._found(after, most, wanted)
         if not found and seconds:
-            await self._changed(after, seconds)
-            found = [shown async for shown in self._found(after, most, wanted)]
-        return json_response(found)
+            last, found = await self._awaited(last, most, wanted, seconds)
+        response = json_response(found)
+        return replace(response, headers=(*response.headers, (LAST, str(last)))) if last >= 0 else response
 
     async def _verify(self, _: Request, __: str) -> Response:
         await self._commits.prepared()
@@ -60,28 +63,34 @@ class AuditRoutes:
             }
         )
 
-    async def _found(self, after: int, most: int, wanted: "_Wanted") -> AsyncIterator[dict[str, object]]:
-        count = 0
+    async def _found(self, after: int, most: int, wanted: "_Wanted") -> tuple[int, list[dict[str, object]]]:
+        """The last row that was looked at, and what is wanted of those."""
+        last, found = after, list[dict[str, object]]()
         async for number, row in rows(self._store, after):
-            for record in row:
-                if wanted.has(record):
-                    count += 1
-                    yield _shown(record, number)
-            if count >= most:
-                return
+            last = number
+            found += [_shown(record, number) for record in row if wanted.has(record)]
+            if len(found) >= most:
+                break
+        return last, found
 
-    async def _changed(self, after: int, seconds: float) -> None:
-        """Wait for a row that was not there when we looked. Raises: UnavailableError when too many wait."""
+    async def _awaited(
+        self, after: int, most: int, wanted: "_Wanted", seconds: float
+    ) -> tuple[int, list[dict[str, object]]]:
+        """As _found, when something wanted is there. Raises: UnavailableError when too many wait."""
         try:
             self._waiting.acquire_nowait()
         except trio.WouldBlock:
             raise UnavailableError(f"{MAX_WAITING} others follow the audit: end one of them, or read it now") from None
         try:
+            last, found = after, list[dict[str, object]]()
             with trio.move_on_after(seconds):
-                rev = (await self._store.list(HEAD, limit=1)).rev
-                if [None async for _ in rows(self._store, after)]:
-                    return
-                await self._store.watch(HEAD, rev)
+                while True:
+                    rev = (await self._store.list(HEAD, limit=1)).rev
+                    last, found = await self._found(last, most, wanted)
+                    if found:
+                        break
+                    await self._store.watch(HEAD, rev)
+            return last, found
         finally:
             self._waiting.release()
 

@@ -116,8 +116,7 @@ class ServiceSockets:
             os.chmod(f"/proc/self/fd/{home}", _DIRECTORY_MODE)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_NEW, dir_fd=home)
-            listener.bind(f"/proc/self/fd/{home}/{_NEW}")
-            os.chmod(_NEW, _SOCKET_MODE, dir_fd=home)
+            _bind(listener, f"/proc/self/fd/{home}/{_NEW}")
             listener.listen(_BACKLOG)
             os.rename(_NEW, _NAME, src_dir_fd=home, dst_dir_fd=home)
         except OSError:
@@ -143,6 +142,17 @@ class ServiceSockets:
                 os.rmdir(name, dir_fd=self._directory)
         except OSError as exc:
             log.error("the socket of a service is left behind", service=name, error=str(exc))
+
+
+def _bind(listener: socket.socket, path: str) -> None:
+    """Bind, so that the socket has its mode from the first moment: root of a container that may write there could have
+    put a link in its place before a chmod, which would follow it.
+    """
+    umask = os.umask(0o777 & ~_SOCKET_MODE)  # for a moment, of SQLite's threads as well: their directory is 0700
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(umask)
 
 
 def _service_of(item: Item) -> Service | None:

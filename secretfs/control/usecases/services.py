@@ -218,5 +218,15 @@ def _labels(spec: JsonObject) -> dict[str, str]:
 
 
 def _act(verb: str, service: Service) -> Act:
-    grants = [f"{grant.object_name}:{grant.target}" for grant in service.grants]
-    return Act(f"service {verb}", "service", service.id, service.name, {"Grants": grants})
+    """Names and numbers of what is granted, to whom, and what is run for it; no ``OnChange``: nothing is."""
+    extras = service.extras
+    beside = {"AllowUIDs": extras.allow_uids, "AllowGIDs": extras.allow_gids, "OnChange": extras.on_change}
+    detail: dict[str, object] = {"Grants": [_words(grant) for grant in service.grants]}
+    detail |= {key: value for key, value in beside.items() if value}
+    return Act(f"service {verb}", "service", service.id, service.name, detail)
+
+
+def _words(grant: Grant) -> str:
+    """``name:target:uid:gid:mode``, and ``@version`` when it is pinned."""
+    pin = "" if grant.version is None else f"@{grant.version}"
+    return f"{grant.object_name}:{grant.target}:{grant.uid}:{grant.gid}:{grant.mode:04o}{pin}"

@@ -95,18 +95,26 @@ class Swarm:
 
         Raises: ConflictError, BadRequestError, WrongUnlockKeyError, StoreFullError.
         """
-        if not self.keys.locked:
-            raise ConflictError("swarm is not locked")
+
+        async def decide() -> Change[OpenKeyring]:
+            self._check_locked()  # again, as another one may have been quicker
+            opened = self.keys.tried((await keyring_item(self._store)).value, unlock_key)
+            return Change((), (), self._act("unlock", {}), opened)
+
+        self._check_locked()
         unlock_key = UnlockKey.parse(text)
         try:
-            opened = self.keys.tried((await keyring_item(self._store)).value, unlock_key)
+            opened = await self._commits.change(caller, decide)
         except WrongUnlockKeyError:
             await self._note(caller, "unlock", {"Refused": "wrong key"})
             raise
-        await self._note(caller, "unlock", {})
         self.keys.unlock(opened)
         log.info("unlocked", uid=caller.uid, pid=caller.pid)
         await self._unlocked()
+
+    def _check_locked(self) -> None:
+        if not self.keys.locked:
+            raise ConflictError("swarm is not locked")
 
     async def run(self) -> None:
         """Have each unlock key count once it was shown, for ever."""
