@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -40,9 +40,10 @@ _DONE: Final = {"repair": "repaired", "drop": "mounts dropped"}
 class Broker:
     """Answers go to the control process that asked, or nowhere."""
 
-    def __init__(self, mountpoint: str, touch: Callable[[str], None]) -> None:
-        """``touch`` is Holdings.touch."""
+    def __init__(self, mountpoint: str, touch: Callable[[str], None], devices: Callable[[], Collection[str]]) -> None:
+        """``touch`` is Holdings.touch, ``devices`` Record.devices."""
         self._mountpoint = mountpoint
+        self._devices = devices
         self._touch = touch
         self._commands = ThreadPoolExecutor(_COMMANDS, "broker-command", signals.hold_back)
         self._threads = ThreadPoolExecutor(_THREADS, "broker", signals.hold_back)
@@ -120,7 +121,7 @@ class Broker:
     def _repair(self, end: socket.socket, ask: frames.AskRepair) -> None:
         """One at a time: two would put two mounts in the place of one."""
         with self._repairing:
-            replaced, failed = _helped("repair", self._mountpoint)
+            replaced, failed = _helped("repair", self._mountpoint, devices=self._devices)
         _reply(end, frames.Repaired(ask.ask, replaced, failed))
 
     def _drop_mounts(self, end: socket.socket, ask: frames.AskDropMounts) -> None:
@@ -129,7 +130,7 @@ class Broker:
             _reply(end, frames.MountsDropped(ask.ask, 0, 0))
             return
         with self._repairing:
-            gone, left = _helped("drop", self._mountpoint, ask.task)
+            gone, left = _helped("drop", self._mountpoint, ask.task, devices=self._devices)
         _reply(end, frames.MountsDropped(ask.ask, gone, left))
 
     def _touched(self, end: socket.socket, ask: frames.AskTouch) -> None:
@@ -191,13 +192,13 @@ def own_identity(home_mnt: int) -> frames.Identity:
     return frames.Identity(user, pid, home_mnt or mnt)
 
 
-def _helped(module: str, *words: str) -> tuple[int, int]:
+def _helped(module: str, *words: str, devices: Callable[[], Collection[str]]) -> tuple[int, int]:
     """What a helper that goes into mount namespaces says: with how many mounts it is done, and with how many not. One
     that failed altogether is one not.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", f"secretfs.supervisor.{module}", *words],
+            [sys.executable, "-P", "-m", f"secretfs.supervisor.{module}", *words, *devices()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=clean_environment(os.environ),

@@ -24,7 +24,6 @@ from secretfs.supervisor import log, setup, signals
 from secretfs.supervisor.arena import Mailbox
 from secretfs.supervisor.broker import Broker, own_identity
 from secretfs.supervisor.child import BEAT_SECONDS, GONE, Child, Stray, strays
-from secretfs.supervisor.connection import Connection
 from secretfs.supervisor.holdings import CONTROL, FS, claimed, started_control, started_fs
 from secretfs.supervisor.upgrade import Upgrade
 
@@ -45,7 +44,7 @@ class Supervisor:
         self._start = start
         self._ids = (setup.fs_ids(), setup.control_ids())
         self._held = claimed(start, self._ids[1])
-        self._broker = Broker(start.mountpoint, self._held.touch)
+        self._broker = Broker(start.mountpoint, self._held.touch, self._held.record.devices)
         self._mailbox: Mailbox | None = None
         self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}
@@ -281,7 +280,7 @@ class Supervisor:
             self._successor = None
         self._held.connection.end()
         self._initialised = False
-        self._held.connection = Connection.made(self._start.mountpoint)
+        self._held.mount_anew(self._start.mountpoint)
         log.warning("mounted anew", mountpoint=self._start.mountpoint)
 
     def _restart_later(self, module: str) -> None:

@@ -255,7 +255,7 @@ class Supervisor:
 
     def __init__(self, end, mountpoint: str) -> None:
         self._end = end
-        self.broker = root_broker.Broker(mountpoint, os.stat)
+        self.broker = root_broker.Broker(mountpoint, os.stat, set)
 
     async def run(self) -> None:
         while (received := await next_frame(self._end, max_fds=2)) is not None:
@@ -442,7 +442,7 @@ async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):
     looked_up = []
     monkeypatch.setattr(root_broker, "open_tree", lambda path: looked_up.append(path) or 0)
     ours, theirs = seqpacket.pair()
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, set)
     with ours, theirs:
         assert broker.serve(theirs, frames.decode(frames.encode(ask)), [])
         assert await hear(ours) == frames.TreeFd(1, 22)
@@ -455,19 +455,19 @@ async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):
     [(frames.Pong(1), []), (frames.AskNamespaces(1), []), (frames.AskMembers(1, 2, T1), [0]), (frames.Ready(), [])],
 )
 def test_what_is_no_question_is_left_to_the_supervisor(frame, fds):
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, set)
     assert not broker.serve(None, frame, fds)
     broker._threads.shutdown()
 
 
 async def test_an_answer_to_a_control_that_is_gone_is_no_error(capfd):
     ours, theirs = seqpacket.pair()
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, set)
     ours.close()
     broker.serve(theirs, frames.AskTreeFd(1, 9, T1), [])
     broker._threads.shutdown()
     theirs.close()
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, set)
     broker.serve(theirs, frames.AskTreeFd(1, 9, T1), [])
     broker._threads.shutdown()
     assert capfd.readouterr().err.count("answer not delivered") == 2
