@@ -143,7 +143,7 @@ class Broker:
     def _signal(self, end: socket.socket, ask: frames.AskSignal, pidfd: int) -> None:
         """Control may name any process: only those of a task get a signal, and only one that is known."""
         try:
-            error = _error_of(lambda: signalled(pidfd, ask.signal, ask.task, ask.mnt))
+            error = _error_of(lambda: signalled(pidfd, ask.signal, ask.task, ask.mnt, self._devices()))
         finally:
             os.close(pidfd)
         _reply(end, frames.Acted(ask.ask, error, 0))
@@ -153,7 +153,7 @@ class Broker:
 
         def act() -> None:
             nonlocal code
-            code = ran(pidfd, ask.words, ask.task, ask.mnt)
+            code = ran(pidfd, ask.words, ask.task, ask.mnt, self._devices())
 
         try:
             error = _error_of(act)
@@ -170,7 +170,7 @@ class Broker:
                 while True:
                     asks.append(self._scans.get_nowait())
             try:
-                look = Look()
+                look = Look(self._devices())
                 for end, ask in asks:
                     _send_members(end, ask, look)
             except OSError as failure:  # no answer: "nobody is there" would end a task

@@ -4,6 +4,7 @@ import json
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,7 @@ from ordinary import Host
 pytestmark = pytest.mark.kernel
 
 FORGER = str(Path(__file__).with_name("forger.py"))
+ENDED_SECONDS = 20
 ENDED_SECONDS = 20
 VALUE = b"This is a secret"
 
@@ -119,3 +121,12 @@ def test_where_nothing_is_noted_the_mount_at_the_mountpoint_says_which_was_ours(
         lost_and_started(daemon)
         assert task.cat("db") == VALUE
         assert forger.found() in ("ENOTCONN", "ECONNABORTED")
+
+
+def test_who_has_a_forged_tree_is_no_process_of_the_task(daemon, victim, host):
+    task, number = victim
+    with Forger(host, number):
+        task.stop()
+        deadline = time.monotonic() + ENDED_SECONDS
+        while daemon.api("GET", "/secretfs/v1/tasks"):
+            assert time.monotonic() < deadline, "the task does not end"
