@@ -45,7 +45,14 @@ MOUNT_ATTR_IDMAP = 0x100000
 
 _SYS_OPEN_TREE = 428  # from 424 on the numbers are the same on every architecture
 _SYS_MOVE_MOUNT = 429
+_SYS_FSOPEN = 430
+_SYS_FSCONFIG = 431
+_SYS_FSMOUNT = 432
 _SYS_MOUNT_SETATTR = 442
+
+_FSOPEN_CLOEXEC = 1
+_FSMOUNT_CLOEXEC = 1
+_FSCONFIG_CMD_CREATE = 6
 
 LIBC.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 LIBC.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
@@ -86,6 +93,20 @@ def open_tree(path: str, *, dir_fd: int = AT_FDCWD, flags: int = OPEN_TREE_CLONE
     """
     arguments = ctypes.c_int(dir_fd), path_bytes(path), ctypes.c_uint(flags)
     return syscall(_SYS_OPEN_TREE, *arguments, name=path or f"fd {dir_fd}")
+
+
+def detached(fstype: str) -> int:
+    """An O_PATH descriptor of a new, detached mount of a file system that needs no options, see fsmount(2). The caller
+    closes it, and with it the mount, if it was not moved anywhere.
+    """
+    made = syscall(_SYS_FSOPEN, fstype.encode(), ctypes.c_uint(_FSOPEN_CLOEXEC), name=fstype)
+    try:
+        command = ctypes.c_uint(_FSCONFIG_CMD_CREATE), None, None, ctypes.c_int(0)
+        syscall(_SYS_FSCONFIG, ctypes.c_int(made), *command, name=fstype)
+        flags = ctypes.c_uint(_FSMOUNT_CLOEXEC), ctypes.c_uint(0)
+        return syscall(_SYS_FSMOUNT, ctypes.c_int(made), *flags, name=fstype)
+    finally:
+        os.close(made)
 
 
 def move_mount(

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -40,14 +40,17 @@ _DONE: Final = {"repair": "repaired", "drop": "mounts dropped"}
 class Broker:
     """Answers go to the control process that asked, or nowhere."""
 
-    def __init__(self, mountpoint: str, touch: Callable[[str], None]) -> None:
-        """``touch`` is Holdings.touch."""
+    def __init__(self, mountpoint: str, touch: Callable[[str], None], devices: Callable[[], Collection[str]]) -> None:
+        """``touch`` is Holdings.touch, ``devices`` Record.devices."""
         self._mountpoint = mountpoint
+        self._devices = devices
         self._touch = touch
         self._commands = ThreadPoolExecutor(_COMMANDS, "broker-command", signals.hold_back)
         self._threads = ThreadPoolExecutor(_THREADS, "broker", signals.hold_back)
+        # One at a time: two repairs would put two mounts in the place of one, or look for those that are dropped. They
+        # wait for each other in a line of their own, so that who attaches a task does not wait with them.
+        self._mounts = ThreadPoolExecutor(1, "broker-mounts", signals.hold_back)
         self._under_way: set[Future[None]] = set()
-        self._repairing = threading.Lock()
         self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
         threading.Thread(target=self._scan_for_ever, name="broker-scan", daemon=True).start()
 
@@ -59,9 +62,9 @@ class Broker:
             case frames.AskNamespaces(), [pidfd]:
                 self._do(self._namespaces, end, frame, pidfd)
             case frames.AskRepair(), []:
-                self._do(self._repair, end, frame)
+                self._do(self._repair, end, frame, by=self._mounts)
             case frames.AskDropMounts(), []:
-                self._do(self._drop_mounts, end, frame)
+                self._do(self._drop_mounts, end, frame, by=self._mounts)
             case frames.AskMembers(), []:
                 self._scans.put((end, frame))
             case _:
@@ -73,8 +76,8 @@ class Broker:
         """Whether no thread may be waiting for an answer of fs."""
         return not self._under_way
 
-    def _do(self, act: Callable[..., None], *arguments: object) -> None:
-        future = self._threads.submit(act, *arguments)
+    def _do(self, act: Callable[..., None], *arguments: object, by: ThreadPoolExecutor | None = None) -> None:
+        future = (by or self._threads).submit(act, *arguments)
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
 
@@ -118,18 +121,14 @@ class Broker:
             os.close(pidfd)
 
     def _repair(self, end: socket.socket, ask: frames.AskRepair) -> None:
-        """One at a time: two would put two mounts in the place of one."""
-        with self._repairing:
-            replaced, failed = _helped("repair", self._mountpoint)
+        replaced, failed = _helped("repair", self._mountpoint, devices=self._devices)
         _reply(end, frames.Repaired(ask.ask, replaced, failed))
 
     def _drop_mounts(self, end: socket.socket, ask: frames.AskDropMounts) -> None:
-        """Not while a repair looks for the very same mounts."""
         if not _TASK.fullmatch(ask.task):
             _reply(end, frames.MountsDropped(ask.ask, 0, 0))
             return
-        with self._repairing:
-            gone, left = _helped("drop", self._mountpoint, ask.task)
+        gone, left = _helped("drop", self._mountpoint, ask.task, devices=self._devices)
         _reply(end, frames.MountsDropped(ask.ask, gone, left))
 
     def _touched(self, end: socket.socket, ask: frames.AskTouch) -> None:
@@ -142,7 +141,7 @@ class Broker:
     def _signal(self, end: socket.socket, ask: frames.AskSignal, pidfd: int) -> None:
         """Control may name any process: only those of a task get a signal, and only one that is known."""
         try:
-            error = _error_of(lambda: signalled(pidfd, ask.signal, ask.task, ask.mnt))
+            error = _error_of(lambda: signalled(pidfd, ask.signal, ask.task, ask.mnt, self._devices()))
         finally:
             os.close(pidfd)
         _reply(end, frames.Acted(ask.ask, error, 0))
@@ -152,7 +151,7 @@ class Broker:
 
         def act() -> None:
             nonlocal code
-            code = ran(pidfd, ask.words, ask.task, ask.mnt)
+            code = ran(pidfd, ask.words, ask.task, ask.mnt, self._devices())
 
         try:
             error = _error_of(act)
@@ -169,7 +168,7 @@ class Broker:
                 while True:
                     asks.append(self._scans.get_nowait())
             try:
-                look = Look()
+                look = Look(self._devices())
                 for end, ask in asks:
                     _send_members(end, ask, look)
             except OSError as failure:  # no answer: "nobody is there" would end a task
@@ -191,13 +190,13 @@ def own_identity(home_mnt: int) -> frames.Identity:
     return frames.Identity(user, pid, home_mnt or mnt)
 
 
-def _helped(module: str, *words: str) -> tuple[int, int]:
+def _helped(module: str, *words: str, devices: Callable[[], Collection[str]]) -> tuple[int, int]:
     """What a helper that goes into mount namespaces says: with how many mounts it is done, and with how many not. One
     that failed altogether is one not.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", f"secretfs.supervisor.{module}", *words],
+            [sys.executable, "-P", "-m", f"secretfs.supervisor.{module}", *words, *devices()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=clean_environment(os.environ),

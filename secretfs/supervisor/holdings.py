@@ -14,6 +14,7 @@ from secretfs.supervisor.arena import ArenaMemory
 from secretfs.supervisor.child import Child
 from secretfs.supervisor.connection import Connection
 from secretfs.supervisor.handover import Legacy, fs_lives, legacy
+from secretfs.supervisor.record import Record
 from secretfs.supervisor.ring import OpensRing
 from secretfs.supervisor.setup import Ids, Sockets
 from secretfs.supervisor.takeover import end_holder
@@ -35,11 +36,17 @@ class Holdings:
     sockets: Sockets
     ring: OpensRing
     fs: Child | None
+    record: Record
     outdated: bool = False
 
     def touch(self, path: str) -> None:
         """Have the kernel tell who watches this path of the file system. Raises OSError."""
         self.connection.touch(path, self.arena.touch)
+
+    def mount_anew(self, mountpoint: str) -> None:
+        """After the end of the connection. Raises SetupError."""
+        self.connection = Connection.made(mountpoint)
+        self.record.add(self.connection.device)
 
 
 def claimed(start: SupervisorStart, control: Ids) -> Holdings:
@@ -64,12 +71,15 @@ def _let_go(start: SupervisorStart, holder: int, fd: int) -> None:
 
 
 def _made(start: SupervisorStart, locks: tuple[int, int]) -> Holdings:
+    record = Record.found(start.runtime_dir)
+    record.add_mounted(start.mountpoint)
     mountpoint.clear(start.mountpoint)
     arena = ArenaMemory.made(start.arena_bytes)
     ring = OpensRing.made()
     sockets = Sockets.made(start.runtime_dir)
     connection = Connection.made(start.mountpoint)  # last: whatever else is refused leaves no mount behind
-    return Holdings(locks, arena, connection, sockets, ring, None)
+    record.add(connection.device)
+    return Holdings(locks, arena, connection, sockets, ring, None, record)
 
 
 def _adopted(start: SupervisorStart, locks: tuple[int, int], found: Legacy) -> Holdings:
@@ -83,7 +93,9 @@ def _adopted(start: SupervisorStart, locks: tuple[int, int], found: Legacy) -> H
     log.info("fs adopted", pid=fs.pid, device=found.device, arena_bytes=found.arena_bytes)
     if found.arena_bytes != start.arena_bytes:
         log.warning("the arena keeps its size until the next start without a living fs", bytes=found.arena_bytes)
-    return Holdings(locks, arena, connection, found.sockets, ring, fs, outdated=found.ring is None)
+    record = Record.found(start.runtime_dir)
+    record.add(connection.device)
+    return Holdings(locks, arena, connection, found.sockets, ring, fs, record, outdated=found.ring is None)
 
 
 def started_fs(held: Holdings, ids: Ids, *, spin_us: int, standby: bool) -> Child:

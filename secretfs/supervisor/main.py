@@ -46,7 +46,7 @@ class Supervisor:
         self._start = start
         self._ids = (setup.fs_ids(), setup.control_ids())
         self._held = claimed(start, self._ids[1])
-        self._broker = Broker(start.mountpoint, self._held.touch)
+        self._broker = Broker(start.mountpoint, self._held.touch, self._held.record.devices)
         self._mailbox: Mailbox | None = None
         self._children: dict[str, Child] = {}
         adopted = self._held.fs

@@ -1,11 +1,11 @@
-"""``python -m secretfs.supervisor.repair MOUNTPOINT``: put living trees where tasks still have dead ones.
+"""``python -m secretfs.supervisor.repair MOUNTPOINT DEVICE…``: put living trees where tasks still have dead ones.
 
 After the end of a connection every mount of it fails, in whatever mount namespace it is. The new connection shows the
-same trees under the same names. So: for each mount of secretfs that is not of the connection at MOUNTPOINT, and whose
-tree that one has, a detached mount of the tree goes *beneath* the dead mount, and then the dead one away: there is no
-moment without a mount. Where that is refused (the mount came from another user namespace, or the kernel is older than
-6.5) it goes on top. What belongs to other daemons has names that this one does not know; and should they both have the
-same store, what lives stays as it is.
+same trees under the same names. So: for each mount of a DEVICE, which are those of connections that were this daemon's
+(record.py), and whose tree the connection at MOUNTPOINT has, a detached mount of the tree goes *beneath* the dead
+mount, and then the dead one away: there is no moment without a mount. Where that is refused (the mount came from
+another user namespace, or the kernel is older than 6.5) it goes on top. Nothing else counts: whoever may mount FUSE can
+make a mount that looks like a dead tree of ours, and would be given the living one.
 
 A process of its own, because entering a mount namespace needs one of a single thread; and because a path into the mount
 is answered by fs, so it may have to be given up.
@@ -14,7 +14,7 @@ is answered by fs, so it may have to be given up.
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,7 @@ from secretfs.linux.mount import (
 from secretfs.linux.mountinfo import Mount
 from secretfs.supervisor import log
 from secretfs.supervisor.mountpoint import secretfs_mount
+from secretfs.supervisor.record import standing
 from secretfs.supervisor.visits import Visits, root_of, task_of
 
 _ROUNDS: Final = 5  # a namespace may be copied while another is repaired
@@ -48,13 +49,13 @@ class Place:
 class Repair:
     """One repair of everything."""
 
-    def __init__(self, mountpoint: str) -> None:
+    def __init__(self, mountpoint: str, devices: Iterable[str]) -> None:
         """Raises SetupError when no secretfs is there."""
         found = mountinfo.mount_at(mountpoint)
         if found is None or not secretfs_mount(found):
             raise SetupError(f"nothing of secretfs is mounted on {mountpoint!r}")
         self._mountpoint = mountpoint
-        self._device = found.device
+        self._devices = frozenset(devices) - {found.device}
         self._visits = Visits()
         self._given_up: set[tuple[int, int]] = set()
         self.replaced = 0
@@ -75,11 +76,11 @@ class Repair:
 
     def _places(self) -> Iterator[Place]:
         for namespace, pid, table in self._visits.tables():
-            yield Place(namespace, pid, tuple(mount for mount in table if self._is_anothers(mount)))
+            yield Place(namespace, pid, tuple(mount for mount in table if self._is_former(mount)))
 
-    def _is_anothers(self, mount: Mount) -> bool:
-        """Whether it is a tree, and not of our connection."""
-        return secretfs_mount(mount) and mount.device != self._device and task_of(mount) is not None
+    def _is_former(self, mount: Mount) -> bool:
+        """Whether it is a tree of a connection that was ours."""
+        return mount.device in self._devices and secretfs_mount(mount) and task_of(mount) is not None
 
     def _repair(self, place: Place) -> None:
         trees = {mount.id: tree for mount in place.dead if (tree := self._tree(mount)) is not None}
@@ -116,7 +117,7 @@ class Repair:
     def _put(self, mount: Mount, tree: int) -> bool:
         """Whether it was dead; now the living tree is there."""
         with self._visits.topmost(mount) as target:
-            if not self._visits.dead(mount, target):
+            if not standing({mount.device}) or not self._visits.dead(mount, target):
                 return False
             try:
                 move_mount(tree, "", target, "", _ON_TOP | MOVE_MOUNT_BENEATH)
@@ -137,7 +138,7 @@ def main() -> int:
     """Repair, and say on stdout how many mounts were replaced and how many could not be."""
     process.set_dumpable(False)
     try:
-        repair = Repair(sys.argv[1])
+        repair = Repair(sys.argv[1], sys.argv[2:])
         repair.run()
     except (OSError, SetupError) as refusal:
         log.error("nothing can be repaired", error=str(refusal))

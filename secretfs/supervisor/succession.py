@@ -10,7 +10,6 @@ from typing import Final
 from secretfs.link import frames
 from secretfs.supervisor import log
 from secretfs.supervisor.child import Child
-from secretfs.supervisor.connection import Connection
 from secretfs.supervisor.deaths import Deaths
 from secretfs.supervisor.holdings import Holdings
 from secretfs.supervisor.watch import Watch
@@ -158,5 +157,5 @@ class Succession:
         if self._initialised:  # else this one was in vain as well: time goes on
             self._deaths.begin_anew(time.monotonic())
         self._initialised = False
-        self._held.connection = Connection.made(self._held.connection.mountpoint)
+        self._held.mount_anew(self._held.connection.mountpoint)
         log.warning("mounted anew", mountpoint=self._held.connection.mountpoint)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from typing import Final
 
 from secretfs.linux import process
@@ -29,17 +30,17 @@ SIGNALS: Final = frozenset(
 )
 
 
-def signalled(pidfd: int, number: int, task: str, mnt: int) -> None:
+def signalled(pidfd: int, number: int, task: str, mnt: int, devices: Collection[str]) -> None:
     """Send it. Raises OSError: EINVAL for a signal that is not for this, EPERM for a process that is not the task's."""
     if number not in SIGNALS:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    _check(pidfd, task, mnt)
+    _check(pidfd, task, mnt, devices)
     signal.pidfd_send_signal(pidfd, number)
 
 
-def ran(pidfd: int, words: str, task: str, mnt: int) -> int:
+def ran(pidfd: int, words: str, task: str, mnt: int, devices: Collection[str]) -> int:
     """Run the command of frames.AskCommand as supervisor/command.py says; its exit code. Raises OSError."""
-    _check(pidfd, task, mnt)
+    _check(pidfd, task, mnt, devices)
     helper = [sys.executable, "-P", "-m", "secretfs.supervisor.command", str(pidfd), str(COMMAND_SECONDS), task]
     try:
         done = subprocess.run(
@@ -58,8 +59,8 @@ def ran(pidfd: int, words: str, task: str, mnt: int) -> int:
     return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
-def _check(pidfd: int, task: str, mnt: int) -> None:
+def _check(pidfd: int, task: str, mnt: int, devices: Collection[str]) -> None:
     pid = process.pid_of(pidfd)
-    if not belongs(pid, task, mnt):
+    if not belongs(pid, task, mnt, devices):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     process.pid_of(pidfd)  # the same all the while

@@ -69,14 +69,22 @@ class Visits:
 
     @contextlib.contextmanager
     def topmost(self, mount: Mount) -> Iterator[int]:
-        """A descriptor of its path, which leads to this very mount. Raises OSError when it does not."""
+        """A descriptor of its path, which leads to this very mount, and keeps it. Raises OSError when it does not."""
         fd = os.open(mount.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if mountinfo.mount_of(fd, proc=self._proc) != mount.id:
+            if not self._is(mount, fd):
                 raise OSError(f"{mount.path!r} is another mount by now")
             yield fd
         finally:
             os.close(fd)
+
+    def _is(self, mount: Mount, fd: int) -> bool:
+        """Whether the descriptor lies on it. The kernel gives the id of one that is gone to the next."""
+        number = mountinfo.mount_of(fd, proc=self._proc)
+        kept = next((each for each in mountinfo.mounts(proc=self._proc) if each.id == number), None)
+        if kept is None:
+            return False
+        return (kept.id, kept.device, root_of(kept)) == (mount.id, mount.device, root_of(mount))
 
     def take_away(self, fd: int) -> None:
         """Unmount, inside, what a descriptor of topmost() lies on. Raises OSError.

@@ -30,6 +30,13 @@ PROGRAM = "import sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read
 MOUNTS = 'mount -t tmpfs t /mnt && cd /mnt && mkdir -p $0/secrets && mount -B $0/secrets $0/secrets && exec "$@"'
 
 
+class AnyDevice(set):
+    """A tmpfs has another one each time."""
+
+    def __contains__(self, device: object) -> bool:
+        return True
+
+
 @pytest.fixture(autouse=True)
 def _tmpfs_counts_as_secretfs(monkeypatch):
     pattern = members._TREE.pattern.replace(rb"fuse\.secretfs", b"tmpfs")
@@ -269,7 +276,7 @@ class Supervisor:
 
     def __init__(self, end, mountpoint: str) -> None:
         self._end = end
-        self.broker = root_broker.Broker(mountpoint, os.stat)
+        self.broker = root_broker.Broker(mountpoint, os.stat, AnyDevice)
 
     async def run(self) -> None:
         while (received := await next_frame(self._end, max_fds=2)) is not None:
@@ -415,7 +422,7 @@ def test_a_process_that_cannot_be_looked_at_is_not_left_out(monkeypatch, where):
         raise OSError(24, "Too many open files")
 
     def answered(end):
-        root_broker._send_members(end, frames.AskMembers(1, 0, T1), members.Look())
+        root_broker._send_members(end, frames.AskMembers(1, 0, T1), members.Look(AnyDevice()))
 
     ours, theirs = seqpacket.pair()
     with ours, theirs, processes(apart=True):
@@ -456,7 +463,7 @@ async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):
     looked_up = []
     monkeypatch.setattr(root_broker, "open_tree", lambda path: looked_up.append(path) or 0)
     ours, theirs = seqpacket.pair()
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
     with ours, theirs:
         assert broker.serve(theirs, frames.decode(frames.encode(ask)), [])
         assert await hear(ours) == frames.TreeFd(1, 22)
@@ -469,19 +476,19 @@ async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):
     [(frames.Pong(1), []), (frames.AskNamespaces(1), []), (frames.AskMembers(1, 2, T1), [0]), (frames.Ready(), [])],
 )
 def test_what_is_no_question_is_left_to_the_supervisor(frame, fds):
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
     assert not broker.serve(None, frame, fds)
     broker._threads.shutdown()
 
 
 async def test_an_answer_to_a_control_that_is_gone_is_no_error(capfd):
     ours, theirs = seqpacket.pair()
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
     ours.close()
     broker.serve(theirs, frames.AskTreeFd(1, 9, T1), [])
     broker._threads.shutdown()
     theirs.close()
-    broker = root_broker.Broker("/nowhere", os.stat)
+    broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
     broker.serve(theirs, frames.AskTreeFd(1, 9, T1), [])
     broker._threads.shutdown()
     assert capfd.readouterr().err.count("answer not delivered") == 2

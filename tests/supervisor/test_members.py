@@ -37,7 +37,7 @@ class Machine:
         return "".join(f"{line}\n" for line in self.processes[name][1]).encode()
 
     def look(self) -> Look:
-        return Look()
+        return Look({"0:50", "0:51"})
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,8 @@ class Machine:
         ([ROOT, tree(f"/x/{TASK}/secrets")], False),
         ([ROOT, tree(f"/{TASK}/secrets", device="0:51")], True),  # a dead mount, until it is repaired
         ([ROOT, tree(f"/{TASK}/secrets//deleted")], True),
+        ([ROOT, tree(f"/{TASK}/secrets", device="0:52")], False),  # it only says that it is
+        ([ROOT, tree(f"/{TASK}/secrets", device="0:5")], False),
         ([ROOT, tree(f"/{TASK}/secrets", kind="ext4")], False),
         ([ROOT, WHOLE], False),
         ([ROOT], False),
