@@ -44,9 +44,9 @@ def world(started, monkeypatch):
     made.first = Connection()
     arena = SimpleNamespace(usable=USABLE, hand=lambda: made.hand, empty=lambda: None)
     made.held = SimpleNamespace(fs=None, connection=made.first, arena=arena)
+    made.held.mount_anew = lambda _: setattr(made.held, "connection", Connection())
     made.watch = Watch(besides=os.getpid())
     monkeypatch.setattr(succession, "time", SimpleNamespace(monotonic=lambda: made.now))
-    monkeypatch.setattr(succession.Connection, "made", lambda _: Connection())
 
     def start():
         child = started(made.program)
