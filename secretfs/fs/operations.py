@@ -21,6 +21,7 @@ from secretfs.fs.manifest import Manifest, Slot
 from secretfs.fs.opens import Opens
 from secretfs.link.hand import OPERATIONS
 
+EXIT_NO_MEMORY: Final = 12
 NAME_MAX: Final = 255  # bytes (linux/limits.h)
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CREAT
 
@@ -45,6 +46,8 @@ def _handler(act: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
             return act(self, *args, **kwargs)
         except FUSEError:
             raise
+        except MemoryError:
+            os._exit(EXIT_NO_MEMORY)  # the kernel asks the next fs, which has some
         except Exception as bug:  # noqa: BLE001 - see above; no handler awaits, so this can eat no cancellation
             raise _failure(act.__name__, bug) from None
 

@@ -112,7 +112,10 @@ class Connection:
 
 
 def _device_at(mountpoint: str) -> str:
-    found = mountinfo.mount_at(mountpoint)
+    try:
+        found = mountinfo.mount_at(mountpoint)
+    except FileNotFoundError:  # a directory that is mounted on can be removed from another mount namespace
+        return ""
     return found.device if found else ""
 
 

@@ -38,7 +38,10 @@ def clear(path: str) -> None:
 
 
 def shelter(path: str) -> None:
-    """See to it that what is mounted here next is mounted nowhere else. Raises OSError."""
+    """See to it that what is mounted here next is mounted nowhere else; somebody may have removed the directory, from
+    another mount namespace. Raises OSError.
+    """
+    Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
     below = mountinfo.mount_under(path)
     if below and not below.shared:
         return

@@ -16,6 +16,7 @@ from fs_world import entry, ref, tree, value_of, world
 from pyfuse3 import FUSEError
 
 from secretfs.core.names import Kind
+from secretfs.fs import operations as operations_module
 from secretfs.fs.operations import Operations
 from secretfs.link.layout import TOUCH_OFFSET
 
@@ -258,3 +259,16 @@ def test_a_bug_in_a_handler_is_eio_and_one_line_in_the_log(handler, arguments, c
     line = json.loads(capfd.readouterr().err)
     assert (line["event"], line["operation"]) == ("handler failed", handler)
     assert "s3cret" not in json.dumps(line)
+
+
+async def test_a_handler_that_finds_no_memory_ends_fs_and_answers_nobody(fs, monkeypatch):
+    """The kernel asks the next one."""
+    codes = []
+    monkeypatch.setattr(operations_module.os, "_exit", codes.append)
+
+    def scarce(*_):
+        raise MemoryError
+
+    fs.kernel.operations._record = scarce
+    await fs.kernel.operations.open(ino_of(fs, "secrets", "a"), 0, CALLER)
+    assert codes == [operations_module.EXIT_NO_MEMORY]
