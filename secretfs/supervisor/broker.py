@@ -47,8 +47,10 @@ class Broker:
         self._touch = touch
         self._commands = ThreadPoolExecutor(_COMMANDS, "broker-command", signals.hold_back)
         self._threads = ThreadPoolExecutor(_THREADS, "broker", signals.hold_back)
+        # One at a time: two repairs would put two mounts in the place of one, or look for those that are dropped. They
+        # wait for each other in a line of their own, so that who attaches a task does not wait with them.
+        self._mounts = ThreadPoolExecutor(1, "broker-mounts", signals.hold_back)
         self._under_way: set[Future[None]] = set()
-        self._repairing = threading.Lock()
         self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
         threading.Thread(target=self._scan_for_ever, name="broker-scan", daemon=True).start()
 
@@ -60,9 +62,9 @@ class Broker:
             case frames.AskNamespaces(), [pidfd]:
                 self._do(self._namespaces, end, frame, pidfd)
             case frames.AskRepair(), []:
-                self._do(self._repair, end, frame)
+                self._do(self._repair, end, frame, by=self._mounts)
             case frames.AskDropMounts(), []:
-                self._do(self._drop_mounts, end, frame)
+                self._do(self._drop_mounts, end, frame, by=self._mounts)
             case frames.AskMembers(), []:
                 self._scans.put((end, frame))
             case _:
@@ -74,8 +76,8 @@ class Broker:
         """Whether no thread may be waiting for an answer of fs."""
         return not self._under_way
 
-    def _do(self, act: Callable[..., None], *arguments: object) -> None:
-        future = self._threads.submit(act, *arguments)
+    def _do(self, act: Callable[..., None], *arguments: object, by: ThreadPoolExecutor | None = None) -> None:
+        future = (by or self._threads).submit(act, *arguments)
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
 
@@ -119,18 +121,14 @@ class Broker:
             os.close(pidfd)
 
     def _repair(self, end: socket.socket, ask: frames.AskRepair) -> None:
-        """One at a time: two would put two mounts in the place of one."""
-        with self._repairing:
-            replaced, failed = _helped("repair", self._mountpoint, devices=self._devices)
+        replaced, failed = _helped("repair", self._mountpoint, devices=self._devices)
         _reply(end, frames.Repaired(ask.ask, replaced, failed))
 
     def _drop_mounts(self, end: socket.socket, ask: frames.AskDropMounts) -> None:
-        """Not while a repair looks for the very same mounts."""
         if not _TASK.fullmatch(ask.task):
             _reply(end, frames.MountsDropped(ask.ask, 0, 0))
             return
-        with self._repairing:
-            gone, left = _helped("drop", self._mountpoint, ask.task, devices=self._devices)
+        gone, left = _helped("drop", self._mountpoint, ask.task, devices=self._devices)
         _reply(end, frames.MountsDropped(ask.ask, gone, left))
 
     def _touched(self, end: socket.socket, ask: frames.AskTouch) -> None:
