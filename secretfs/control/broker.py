@@ -4,6 +4,7 @@ Questions are numbered, so that many may wait at once; answers come in any order
 socket waits for its turn, as only one can.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -195,6 +196,8 @@ def _acted(question: _Question) -> int:
     match question.frames:
         case [frames.Acted(_, 0, code)]:
             return code
+        case [frames.Acted(_, errno.EAGAIN)]:
+            raise UnavailableError("the supervisor has too much to do")
         case [frames.Acted(_, error)]:
             raise NotFoundError(os.strerror(error).lower())
         case _:

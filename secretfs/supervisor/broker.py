@@ -31,6 +31,7 @@ _AREAS: Final = ("secrets", "configs")
 _TASK: Final = re.compile(r"[0-9a-z]{25}")
 _THREADS: Final = 8
 _COMMANDS: Final = 8  # at once, on this host; the others wait for their turn
+_MAX_COMMANDS: Final = 64  # that wait, each with a descriptor, or run: more would not have their turn within 600 s
 _SEND_SECONDS: Final = 2.0
 HELPER_SECONDS: Final = 8.0
 _KINDS: Final = ("user", "pid", "mnt")
@@ -51,6 +52,7 @@ class Broker:
         # wait for each other in a line of their own, so that who attaches a task does not wait with them.
         self._mounts = ThreadPoolExecutor(1, "broker-mounts", signals.hold_back)
         self._under_way: set[Future[None]] = set()
+        self._ordered: set[Future[None]] = set()
         self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
         threading.Thread(target=self._scan_for_ever, name="broker-scan", daemon=True).start()
 
@@ -89,10 +91,20 @@ class Broker:
             case frames.AskSignal(), [pidfd]:
                 self._do(self._signal, end, frame, pidfd)
             case frames.AskCommand(), [pidfd]:
-                self._commands.submit(self._command, end, frame, pidfd)
+                self._order(end, frame, pidfd)
             case _:
                 return False
         return True
+
+    def _order(self, end: socket.socket, ask: frames.AskCommand, pidfd: int) -> None:
+        """Run it in its turn. Where too many wait, control is to come again."""
+        if len(self._ordered) >= _MAX_COMMANDS:
+            os.close(pidfd)
+            self._do(_reply, end, frames.Acted(ask.ask, errno.EAGAIN, 0))
+            return
+        future = self._commands.submit(self._command, end, ask, pidfd)
+        self._ordered.add(future)
+        future.add_done_callback(self._ordered.discard)
 
     def _tree_fd(self, end: socket.socket, ask: frames.AskTreeFd) -> None:
         if not _TASK.fullmatch(ask.task) or ask.kind >= len(_AREAS):
@@ -235,8 +247,10 @@ def _pidfd(pid: int, ask: frames.AskMembers, look: Look, opened: contextlib.Exit
 
 def _reply(end: socket.socket, frame: Frame, fds: list[int] | None = None) -> None:
     packet = frames.encode(frame)
+    poll = select.poll()  # select(2) knows no descriptor above 1023
     try:
-        while select.select([], [end], [], _SEND_SECONDS)[1]:
+        poll.register(end, select.POLLOUT)
+        while poll.poll(_SEND_SECONDS * 1000):
             with contextlib.suppress(BlockingIOError):
                 return seqpacket.send(end, packet, fds or ())
     except (OSError, ValueError) as gone:  # ValueError: the loop closed the socket of a dead control meanwhile

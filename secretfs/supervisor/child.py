@@ -29,6 +29,7 @@ GONE: Final = "gone"
 UNKNOWN: Final = 256  # no exit code
 _DEAD: Final = "ZX"
 _STOPPED: Final = "Tt"
+_UNTOLD: Final = "?"  # no state
 
 # Copies of a posted value that stay in a process's heap fall from thousands to none (measured): memory is overwritten
 # when it is freed, and no allocation goes round that. Set before exec, as malloc reads it at its start.
@@ -119,6 +120,8 @@ class Child:
             state = process.process_state(self.pid)
         except ProcessLookupError:
             return GONE
+        except OSError:  # no descriptor is free: it counts by its answers alone
+            state = _UNTOLD
         if state in _DEAD:
             return GONE
         if state in _STOPPED and silent > LATE_SECONDS:

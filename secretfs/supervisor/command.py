@@ -34,6 +34,7 @@ _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _SHELL: Final = "/bin/sh"
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_BYTES: Final = 16384
+_FILES: Final = 1024  # the usual limit; the supervisor has raised its own
 REFUSED: Final = 125  # the command was not started
 TIMED_OUT: Final = 124  # as timeout(1)
 
@@ -72,6 +73,8 @@ def _become(pidfd: int) -> None:
         os.dup2(nothing, fd)
     os.closerange(3, max(root, cwd, nothing, pidfd) + 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FILES, most), most))
     os.umask(0o022)
     process.set_no_new_privs()
     process.drop_bounding_set()

@@ -132,14 +132,15 @@ class Supervisor:
         if len(self._children) < len(self._failures):
             return
         try:
-            mailbox = Mailbox()
+            ends, mailbox = seqpacket.pair(), Mailbox()
         except OSError as refusal:
-            log.error("no mailbox", error=str(refusal))
+            log.error("fs and control cannot be joined: control starts anew", error=str(refusal))
+            self._children[CONTROL].end_now()
             return
         if self._mailbox:
             self._mailbox.end()
         self._mailbox = mailbox
-        for child, end in zip(self._children.values(), seqpacket.pair(), strict=True):
+        for child, end in zip(self._children.values(), ends, strict=True):
             with end:
                 child.send(frames.Wire(), [end.fileno(), mailbox.fd])
 
@@ -322,6 +323,8 @@ def restart_delay(failures: int) -> float:
 def main() -> int:
     """Run as ``sys.argv`` says (link/spawn.py)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a pidfd for each process of a task, and whoever asks
     process.set_dumpable(False)
     try:
         setup.check_root()

@@ -1,5 +1,6 @@
 """What control asks of the supervisor: against a script, and joined to the real broker over a real socket."""
 
+import errno
 import json
 import os
 import re
@@ -266,6 +267,15 @@ async def test_a_question_to_a_supervisor_that_is_gone_is_a_link_error():
     theirs.close()
     with ours, pytest.raises(LinkError, match="the peer is gone"):
         await Broker(ours).members(T1, 1)
+
+
+async def test_a_command_that_has_no_turn_now_is_asked_again_later():
+    async with asked() as (broker, end):
+        words = (T1, 1, 0, ("web", "db", "true"))
+        refused = await refusal_of(
+            broker.command, *words, answer=lambda ask: frames.Acted(ask, errno.EAGAIN, 0), end=end
+        )
+    assert isinstance(refused, UnavailableError)
 
 
 # -- questions, to the real one --------------------------------------------------------------------------------------

@@ -237,3 +237,13 @@ def test_the_processes_are_who_they_should_be(daemon):
         assert {status[key] for key in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")} == {"0" * 16}, name
         assert (status["NoNewPrivs"], status["Groups"].split()) == ("1", [])
         assert 0 not in [int(uid) for uid in status["Uid"].split() + status["Gid"].split()], name
+
+
+def test_a_host_s_usual_limit_of_descriptors_is_not_the_supervisors(idle_daemon):
+    """It has one for each process of a task that is looked at, and lets no task wait for it."""
+    idle_daemon.start(command=("prlimit", "--nofile=256:4000", *daemon_command()))
+    for pid in idle_daemon.pids():
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert "4000" in limits.partition("Max open files")[2].split()[:1], limits
+    idle_daemon.secret("db", b"This is a secret")
+    assert idle_daemon.task("--secret", "db").cat("db") == b"This is a secret"

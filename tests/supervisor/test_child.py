@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from secretfs.link import frames
 from secretfs.linux import process, seqpacket
+from secretfs.supervisor import child as child_module
 from secretfs.supervisor.child import BEAT_SECONDS, HUNG_SECONDS, LATE_SECONDS, UNKNOWN, Child, Stray, strays
 
 PATIENCE_SECONDS = 10
@@ -282,3 +284,18 @@ def test_nobody_is_waited_for_longer_than_that():
         with pytest.raises(subprocess.TimeoutExpired):
             stray.wait(0.01)
         process.kill()
+
+
+def test_one_whose_state_cannot_be_read_counts_by_its_answers(started, clock, monkeypatch):
+    def no_descriptor(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    child = started("answers")
+    child.ready = True
+    clock.now += BEAT_SECONDS
+    child.beat()
+    monkeypatch.setattr(child_module.process, "process_state", no_descriptor)
+    clock.now += LATE_SECONDS
+    assert child.dead() is None
+    clock.now += HUNG_SECONDS
+    assert child.dead() == "hung"
