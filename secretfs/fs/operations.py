@@ -46,8 +46,6 @@ def _handler(act: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
             return act(self, *args, **kwargs)
         except FUSEError:
             raise
-        except MemoryError:
-            os._exit(EXIT_NO_MEMORY)  # the kernel asks the next fs, which has some
         except Exception as bug:  # noqa: BLE001 - see above; no handler awaits, so this can eat no cancellation
             raise _failure(act.__name__, bug) from None
 
@@ -55,6 +53,8 @@ def _handler(act: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
 
 
 def _failure(operation: str, bug: Exception) -> FUSEError:
+    if isinstance(bug, MemoryError):
+        os._exit(EXIT_NO_MEMORY)  # the kernel asks the next fs, which has some
     log.error("handler failed", operation=operation, error=type(bug).__name__)
     return FUSEError(errno.EIO)
 
