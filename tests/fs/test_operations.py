@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import struct
+import sys
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -263,12 +264,12 @@ def test_a_bug_in_a_handler_is_eio_and_one_line_in_the_log(handler, arguments, c
 
 async def test_a_handler_that_finds_no_memory_ends_fs_and_answers_nobody(fs, monkeypatch):
     """The kernel asks the next one."""
-    codes = []
-    monkeypatch.setattr(operations_module.os, "_exit", codes.append)
+    monkeypatch.setattr(operations_module.os, "_exit", sys.exit)
 
     def scarce(*_):
         raise MemoryError
 
     fs.kernel.operations._record = scarce
-    await fs.kernel.operations.open(ino_of(fs, "secrets", "a"), 0, CALLER)
-    assert codes == [operations_module.EXIT_NO_MEMORY]
+    with pytest.raises(SystemExit) as end:
+        await fs.kernel.operations.open(ino_of(fs, "secrets", "a"), 0, CALLER)
+    assert end.value.code == operations_module.EXIT_NO_MEMORY
