@@ -9,6 +9,10 @@ the arena, a memfd that outlives it: a successor finds plaintext and manifest th
 ``arena``          pages of plaintext: allocated, counted, wiped
 ``inodes``         the manifest as the kernel asks for it: by inode, by name, by file handle
 ``operations``     the handlers of FUSE requests
+``hand``           which of them is in hand, noted before it is handled
+``session``        libfuse's part, ready before there is anything to serve
+``standby``        an fs that waits for its turn
+``handover``       everything is given to the next supervisor
 ``loop``           how pyfuse3's session loop is driven
 ``flush``          what the kernel is told, in which order, in threads
 ``trees``          from the trees that control wants to commits, publications and notifications

@@ -11,6 +11,7 @@ control, and does for control, in a few fixed verbs, what needs root. It has no 
 ``child``       one process: started, watched, killed
 ``watch``       all of them: heard, and reaped
 ``succession``  from one fs to the next
+``deaths``      of fs: which the next one is no help against
 ``broker``      the verbs, in threads
 ``members``     which processes a task is made of
 ``repair``      living trees in the place of dead ones; a program of its own

@@ -99,9 +99,9 @@ class Succession:
         if self._standby and (cause := self._standby.dead()):
             self.end(cause)
         standby, self._standby = self._standby, None
+        self._replaces = False  # whichever comes next is of this version
         if standby:
             standby.send(frames.Go(self._held.arena.usable))
-            self._replaces = False
         return standby
 
     def start_over(self) -> None:
