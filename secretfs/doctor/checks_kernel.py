@@ -6,7 +6,7 @@ import os
 from secretfs.doctor.facts import Facts, Kernel, Step
 from secretfs.doctor.verdict import Verdict, fail, ok, unseen, warn
 
-_ABI_NETWORK, _ABI_SCOPES = 4, 6  # of landlock: TCP from Linux 6.7, signals and abstract sockets from 6.12
+_ABI_SCOPES = 6  # of landlock, Linux 6.12: abstract sockets and signals
 _ADMIN = "run it on the host, or give the container --device /dev/fuse --cap-add SYS_ADMIN"
 
 
@@ -68,13 +68,12 @@ def peer_pidfd(facts: Facts) -> Verdict:
 
 def landlock(facts: Facts) -> Verdict:
     """It closes the file system to fs and to control, beside their uids and their lack of capabilities."""
-    abi, lacking = facts.kernel.landlock_abi, "use a newer kernel, for that to be closed too"
+    abi = facts.kernel.landlock_abi
     if abi >= _ABI_SCOPES:
-        return ok("landlock", f"ABI {abi}: files, TCP, abstract sockets and signals are closed to fs and control")
-    if abi >= _ABI_NETWORK:
-        return warn("landlock", f"ABI {abi}: signals and abstract sockets are not closed to fs and control", lacking)
+        return ok("landlock", f"ABI {abi}: what is not theirs is closed to fs and control")
     if abi:
-        return warn("landlock", f"ABI {abi}: the network is not closed to fs and control", lacking)
+        found = f"ABI {abi}: files are closed to fs and control, abstract sockets of other programs are not"
+        return warn("landlock", found, "use Linux 6.12 or later")
     todo = "boot with landlock in lsm=, see /sys/kernel/security/lsm: control is confined by its uid alone without it"
     return warn("landlock", "this kernel has none, or it is switched off", todo)
 

@@ -29,13 +29,14 @@ LONGEST_GRANT_SECONDS = 0.03
 class Kept:
     """A daemon with a service that is granted one large secret, a task that has read and mapped it, and a search."""
 
-    def __init__(self, daemon) -> None:
+    def __init__(self, daemon, name: str = "canary") -> None:
         self.daemon = daemon
+        self.name = name  # of the secret, and of the service
         self.canary = Canary()
-        object_id = daemon.secret("canary", self.canary.value())
+        object_id = daemon.secret(name, self.canary.value())
         self.scanner = Scanner(self.canary.needle, data_key(daemon.state, daemon.key, object_id))
-        daemon.cli("service", "create", "--secret", "canary", "web")
-        self.task = daemon.task("--service", "web")
+        daemon.cli("service", "create", "--secret", f"source={name},target=canary", name)
+        self.task = daemon.task("--service", name)
         self.read_and_mapped()
 
     def read_and_mapped(self) -> None:
@@ -59,6 +60,15 @@ def kept(daemon):
     return Kept(daemon)
 
 
+@pytest.fixture
+def among_others(shared_daemon, request):
+    """With a daemon that has had others before it."""
+    kept = Kept(shared_daemon, request.node.callspec.id)
+    yield kept
+    kept.task.kill()
+    kept.until_no_task_is_left()
+
+
 # -- how it goes -------------------------------------------------------------------------------------------------------
 
 
@@ -73,11 +83,11 @@ def task_killed(kept) -> None:
 
 
 def revoked(kept) -> None:
-    kept.daemon.cli("service", "update", "--secret-rm", "canary", "web")
+    kept.daemon.cli("service", "update", "--secret-rm", kept.name, kept.name)
 
 
 def service_removed(kept) -> None:
-    kept.daemon.cli("service", "rm", "web")
+    kept.daemon.cli("service", "rm", kept.name)
 
 
 def detached(kept) -> None:
@@ -85,11 +95,11 @@ def detached(kept) -> None:
 
 
 def rotated_at_once(kept) -> None:
-    kept.daemon.cli("secret", "update", "--drain", "0", "canary", "-", input=b"another value")
+    kept.daemon.cli("secret", "update", "--drain", "0", kept.name, "-", input=b"another value")
 
 
 def rotated_and_drained(kept) -> None:
-    kept.daemon.cli("secret", "update", "--drain", "1s", "canary", "-", input=b"another value")
+    kept.daemon.cli("secret", "update", "--drain", "1s", kept.name, "-", input=b"another value")
     assert {hit.form for hit in kept.left()} <= {"value raw"}, "in the arena, while it drains"
     while kept.task.do("read", kept.fd, 1) != "EACCES":
         continue
@@ -99,17 +109,17 @@ def rotated_and_drained(kept) -> None:
 
 
 def removed(kept) -> None:
-    kept.daemon.cli("service", "rm", "web")
-    kept.daemon.cli("secret", "rm", "canary")
+    kept.daemon.cli("service", "rm", kept.name)
+    kept.daemon.cli("secret", "rm", kept.name)
 
 
 ENDS = [stopped, task_killed, revoked, service_removed, detached, rotated_at_once, rotated_and_drained, removed]
 
 
 @pytest.mark.parametrize("goes", ENDS)
-def test_nothing_is_left_of_a_value_that_went(kept, goes):
-    goes(kept)
-    assert kept.left() == []
+def test_nothing_is_left_of_a_value_that_went(among_others, goes):
+    goes(among_others)
+    assert among_others.left() == []
 
 
 def fs_killed(daemon) -> None:
@@ -144,13 +154,13 @@ def test_nothing_is_left_of_values_that_were_on_their_way_when_fs_or_control_was
     with ThreadPoolExecutor(1) as pool:
         for index in range(KILLS_WHILE_FILLED):
             revoked(kept)
-            grant = pool.submit(daemon.grant, "web", {"canary": "canary"})
+            grant = pool.submit(daemon.grant, kept.name, {"canary": kept.name})
             threading.Event().wait(dice.uniform(0, LONGEST_GRANT_SECONDS))
             daemon.kill(names[index % 2])
             with contextlib.suppress(AssertionError):  # refused while control was away: said again
                 grant.result()
             daemon.wait_for("child ready", module=f"secretfs.{names[index % 2]}")
-            daemon.grant("web", {"canary": "canary"})
+            daemon.grant(kept.name, {"canary": kept.name})
             kept.read_and_mapped()
     revoked(kept)
     assert kept.left() == []
@@ -165,7 +175,7 @@ def test_sigterm_leaves_no_process_and_nothing_in_a_file(kept):
 
 def test_nothing_is_left_of_three_hundred_tasks(kept):
     daemon = kept.daemon
-    words = [sys.executable, VISITS, str(daemon.runtime / "attach.sock"), "web", "canary", str(TASKS)]
+    words = [sys.executable, VISITS, str(daemon.runtime / "attach.sock"), kept.name, "canary", str(TASKS)]
     done = subprocess.run(words, capture_output=True, env=daemon.environment)
     assert (done.returncode, int(done.stdout)) == (0, TASKS * kept.canary.size), done.stderr.decode()
     stopped(kept)
