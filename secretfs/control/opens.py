@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import trio
 
 from secretfs.control import log
-from secretfs.control.audit import AuditRecord
+from secretfs.control.audit import AuditRecord, newest
 from secretfs.control.records.lookup import by_id
 from secretfs.control.records.objects import OBJECTS
 from secretfs.control.records.tasks import TASKS
@@ -53,6 +53,10 @@ class Opens:
         self._services: dict[str, str] = {}
         self._objects: dict[tuple[int, str], str] = {}
         self._processes: dict[int, tuple[int, str]] = {}  # of this batch, by thread
+
+    def attached(self, task: TaskId, service: str) -> None:
+        """A task has begun: it may have ended before its opens are read."""
+        _remember(self._services, task, service)
 
     async def run(self) -> None:
         """Store what comes, until cancelled."""
@@ -159,15 +163,20 @@ class Opens:
         return AuditRecord(opened.time_ns, "open", kind, subject.object_id, name, opened.uid, pid, detail)
 
     async def _service(self, task: str) -> str:
-        if task not in self._services:
+        name = self._services.get(task)
+        if name is None:
             try:
                 found = await by_id(self._commits.store, TASKS, TaskId(task))
             except CorruptRecordError:
                 found = None
-            if found is None:
-                return ""
-            _remember(self._services, task, found.value.service_name)
-        return self._services[task]
+            name = found.value.service_name if found else await self._ended(task)
+            _remember(self._services, task, name)
+        return name
+
+    async def _ended(self, task: str) -> str:
+        """The service of a task whose record is gone: the audit has a record of that, after the task's last open."""
+        found = await newest(self._commits.store, self._commits.chain.head.next, "task", task)
+        return found.name if found else ""
 
     async def _object(self, kind: int, object_id: str) -> str:
         key = kind, object_id
