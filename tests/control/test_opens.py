@@ -1,16 +1,16 @@
-"""From the ring into the audit: every open once, also of what has ended meanwhile."""
+"""From the ring into the audit: every open once, also of what has ended meanwhile, and few commits for many."""
 
 import os
 
 import pytest
 import trio
-from control_harness import PATIENCE_SECONDS, Control
+from control_harness import PATIENCE_SECONDS, Control, until
 
 from secretfs.control import audit
 from secretfs.control.opens import Opens
 from secretfs.core.names import ObjectId, TaskId
 from secretfs.fs.opens import opened_ring
-from secretfs.link.ring import Subject, subject_slots
+from secretfs.link.ring import SLOTS, Subject, subject_slots
 from secretfs.supervisor.ring import OpensRing
 
 UNKNOWN = TaskId("z" * 25)
@@ -76,3 +76,29 @@ async def test_a_task_that_was_attached_here_is_known_whatever_the_audit_has_kep
     ring.open(UNKNOWN, secret)
     [found] = await ring.stored(reader, 1)
     assert found.detail["Service"] == "web"
+
+
+async def test_opens_of_any_length_are_all_stored_in_their_order_round_the_end_of_the_ring(control, ring):
+    secret = await control.secret("db")
+    reader, targets = ring.reader(control), ["db", "x" * 90, "y" * 300, "z" * 4096]
+    count = 0
+    while count * 8 < SLOTS + 1000:
+        for _ in range(2000):
+            ring.open(UNKNOWN, secret, targets[count % 4], count)
+            count += 1
+        await reader.rest()
+    found = await ring.stored(reader, count)
+    assert [record.uid for record in found] == list(range(count))
+    assert [record.detail["Target"] for record in found[:4]] == targets
+
+
+async def test_a_crowd_of_opens_is_stored_in_few_commits_and_by_itself(control, ring, nursery):
+    secret = await control.secret("db")
+    reader = ring.reader(control)
+    nursery.start_soon(reader.run)
+    before = control.commits.chain.head.next
+    for _ in range(10_000):
+        ring.open(UNKNOWN, secret)
+    await until(lambda: reader._slot() == 10_000)
+    assert control.commits.chain.head.next - before < 10
+    assert len(await opens_of(control)) == 10_000
