@@ -81,7 +81,8 @@ async def serve(
     is called when all answer. The listening sockets and the directory stay the caller's.
     """
     keys, trees, commits = parts.keys, parts.trees, parts.commits
-    tasks = Tasks(commits, trees, fs_link, broker, check_unlocked=keys.check)
+    asked = {"attached": opens.attached} if opens else {}
+    tasks = Tasks(commits, trees, fs_link, broker, check_unlocked=keys.check, **asked)
     rotation = Rotation(commits, keys, parts.values)
 
     async def unlocked() -> None:

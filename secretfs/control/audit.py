@@ -4,6 +4,7 @@ A record names things and holds no value. Records are kept in rows, ``tag [32] |
 what the tag proves), under their numbers.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,9 @@ from secretfs.store.base import Item, Store
 PREFIX: Final = "audit/"
 TAG_BYTES: Final = 32
 _PAGE: Final = 200
+_LOOKED_AT_BYTES: Final = 8 << 20  # and rows: for one that is looked for from the end
+_LOOKED_AT_ROWS: Final = 2048
+_LOOKED_AT_ONCE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Caller:
     pid: int
 
 
-class AuditRecord(msgspec.Struct, frozen=True):
+class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """One act. ``action`` is what a person would type: ``secret create``, ``service update``, ``task attach``; or
     ``open``.
     """
@@ -83,6 +87,23 @@ async def rows(store: Store, after: int = -1) -> AsyncIterator[tuple[int, list[A
         if len(page.items) + len(page.damaged) < _PAGE:
             return
         key = max((*(item.key for item in page.items), *page.damaged))
+
+
+async def newest(store: Store, end: int, kind: str, object_id: str) -> AuditRecord | None:
+    """The last record of an object before row ``end``, if it is among the last rows there."""
+    left = _LOOKED_AT_BYTES
+    for stop in range(end, max(0, end - _LOOKED_AT_ROWS), -_LOOKED_AT_ONCE):
+        first = max(0, stop - _LOOKED_AT_ONCE)
+        page = await store.list(PREFIX, row_key(first - 1) if first else "", stop - first)
+        for item in reversed(page.items):
+            left -= len(item.value)
+            with contextlib.suppress(CorruptRecordError):
+                for record in reversed(decoded(item) if object_id.encode() in item.value else ()):
+                    if (record.kind, record.id) == (kind, object_id):
+                        return record
+        if left <= 0:
+            break
+    return None
 
 
 async def records(store: Store) -> list[AuditRecord]:

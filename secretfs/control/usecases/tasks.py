@@ -78,8 +78,12 @@ class Tasks:
         mounts: Mounts,
         *,
         check_unlocked: Callable[[], None] = lambda: None,
+        attached: Callable[[TaskId, str], None] = lambda _task, _service: None,
     ) -> None:
-        """``check_unlocked`` raises LockedError while nothing new may be shown."""
+        """``check_unlocked`` raises LockedError while nothing new may be shown. ``attached`` is called with each task
+        that begins and the name of its service, before it can open anything.
+        """
+        self._attached = attached
         self._check_unlocked = check_unlocked
         self._commits = commits
         self._store = commits.store
@@ -105,6 +109,7 @@ class Tasks:
             await self._service_for(caller, rights, request)
         request = replace(request, grants=await with_numbers(request.grants))
         task, grants = await self._commits.change(caller, lambda: self._begun(task_id, caller, rights, request, leader))
+        self._attached(task_id, task.service_name)
         try:
             tree = await self._trees.show(self._fs, task_id)
         except SecretfsError as exc:
