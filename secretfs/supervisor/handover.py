@@ -45,6 +45,11 @@ class Legacy:
     device: str
     init: bytes
 
+    @property
+    def pid(self) -> int:
+        """Of fs; 0 when it is gone."""
+        return _pid(self.pidfd)
+
     def give_back(self) -> None:
         """Close everything but the pidfd: fs, if it lives, waits for another supervisor."""
         for end in (self.end, self.sockets.api, self.sockets.attach, self.sockets.handover):
@@ -56,7 +61,7 @@ class Legacy:
 def legacy(runtime_dir: str, mountpoint: str) -> Legacy | None:
     """What the fs of a dead supervisor gives; None when there is none, or none that is of use: that one is ended.
 
-    Only called with the locks held. Raises SetupError if it serves another mountpoint: then it goes on serving.
+    Only called with the lock held. Raises SetupError if it serves another mountpoint: then it goes on serving.
     """
     found = _connected(f"{runtime_dir}/{SOCKET}")
     if found is None:

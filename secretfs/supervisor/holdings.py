@@ -52,14 +52,30 @@ class Holdings:
 def claimed(start: SupervisorStart, control: Ids) -> Holdings:
     """Everything, with the directories locked. Raises SetupError; an fs that was found then waits for another."""
     setup.made_directory(start.runtime_dir, "the runtime directory", mode=0o755, owners=(0,))
-    setup.made_directory(start.state_dir, "the state directory", mode=0o700, owners=(0, control.uid))
     if start.takeover:
-        end_holder(start.runtime_dir, first=lambda: check(start))
-    stuck = partial(_let_go, start)
-    locks = (setup.locked(start.runtime_dir, stuck), setup.locked(start.state_dir))
-    setup.give_state(start.state_dir, control)
+        end_holder(start.runtime_dir, first=lambda: _check_takeover(start, control))
+    lock = setup.locked(start.runtime_dir, partial(_let_go, start))
+    record = Record.found(start.runtime_dir)
     found = legacy(start.runtime_dir, start.mountpoint)
-    return _made(start, locks) if found is None else _adopted(start, locks, found)
+    if found is not None:
+        record.check(start.state_dir, start.mountpoint, who=f"fs (pid {found.pid}) of the last daemon")
+    _make_state(start, control)
+    locks = (lock, setup.locked(start.state_dir))
+    setup.give_state(start.state_dir, control)
+    record.serve(start.state_dir, start.mountpoint)
+    return _made(start, locks, record) if found is None else _adopted(start, locks, record, found)
+
+
+def _check_takeover(start: SupervisorStart, control: Ids) -> None:
+    """All that can be found wrong before the daemon that runs is ended."""
+    record = Record.found(start.runtime_dir)
+    record.check(start.state_dir, start.mountpoint, who="the daemon that runs")
+    _make_state(start, control)
+    check(start)
+
+
+def _make_state(start: SupervisorStart, control: Ids) -> None:
+    setup.made_directory(start.state_dir, "the state directory", mode=0o700, owners=(0, control.uid))
 
 
 def _let_go(start: SupervisorStart, holder: int, fd: int) -> None:
@@ -70,8 +86,7 @@ def _let_go(start: SupervisorStart, holder: int, fd: int) -> None:
         mountpoint.take_away(start.mountpoint)
 
 
-def _made(start: SupervisorStart, locks: tuple[int, int]) -> Holdings:
-    record = Record.found(start.runtime_dir)
+def _made(start: SupervisorStart, locks: tuple[int, int], record: Record) -> Holdings:
     record.add_mounted(start.mountpoint)
     mountpoint.clear(start.mountpoint)
     arena = ArenaMemory.made(start.arena_bytes)
@@ -82,7 +97,7 @@ def _made(start: SupervisorStart, locks: tuple[int, int]) -> Holdings:
     return Holdings(locks, arena, connection, sockets, ring, None, record)
 
 
-def _adopted(start: SupervisorStart, locks: tuple[int, int], found: Legacy) -> Holdings:
+def _adopted(start: SupervisorStart, locks: tuple[int, int], record: Record, found: Legacy) -> Holdings:
     try:
         arena = ArenaMemory(found.arena_fd, found.arena_bytes, found.usable)
         connection = Connection(start.mountpoint, found.fuse_fd, found.init)
@@ -93,7 +108,6 @@ def _adopted(start: SupervisorStart, locks: tuple[int, int], found: Legacy) -> H
     log.info("fs adopted", pid=fs.pid, device=found.device, arena_bytes=found.arena_bytes)
     if found.arena_bytes != start.arena_bytes:
         log.warning("the arena keeps its size until the next start without a living fs", bytes=found.arena_bytes)
-    record = Record.found(start.runtime_dir)
     record.add(connection.device)
     return Holdings(locks, arena, connection, found.sockets, ring, fs, record, outdated=found.ring is None)
 

@@ -1,5 +1,8 @@
-"""What a daemon notes in its runtime directory for the next one: the devices of the FUSE connections that it has made
-in this boot. Root's alone.
+"""What a daemon notes in its runtime directory for the next one: which store it serves and where it is mounted, and the
+devices of the FUSE connections that it has made in this boot. Root's alone.
+
+With another store the next one would find no task that lives in its own, and flush them all. So it is refused, while
+anything is left that serves.
 
 Which mount is whose? What a mount says of itself, its source, type and root, that of any user can say as well. The
 number of its device is the kernel's word. One of ours is no other's as long as a mount of it is left anywhere, dead or
@@ -14,8 +17,10 @@ root could put it there.
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Final, Self
 
+from secretfs.errors import SetupError
 from secretfs.linux import fusectl, mountinfo
 from secretfs.linux.process import boot_id
 from secretfs.supervisor import log
@@ -24,12 +29,28 @@ from secretfs.supervisor.mountpoint import secretfs_mount
 RECORD: Final = "daemon.record"
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a daemon is at home. ``state``: device and inode of the state directory, which may have several names."""
+
+    state_dir: str
+    mountpoint: str
+    state: tuple[int, int]
+
+    @classmethod
+    def of(cls, state_dir: str, mountpoint: str) -> "Places":
+        """As they are now. Raises OSError when there is no such state directory."""
+        found = os.stat(state_dir)
+        return cls(state_dir, mountpoint, (found.st_dev, found.st_ino))
+
+
 class Record:
     """The note, and its file."""
 
-    def __init__(self, directory: str, devices: Iterable[str] = ()) -> None:
+    def __init__(self, directory: str, devices: Iterable[str] = (), places: Places | None = None) -> None:
         self._path = os.path.join(directory, RECORD)
         self._devices = frozenset(devices)
+        self._places = places
 
     @classmethod
     def found(cls, directory: str) -> Self:
@@ -38,7 +59,7 @@ class Record:
             with open(os.path.join(directory, RECORD), encoding="utf-8", opener=_not_by_link) as file:
                 noted = json.load(file)
             if noted["boot"] == boot_id():
-                return cls(directory, map(str, noted["devices"]))
+                return cls(directory, map(str, noted["devices"]), _places_of(noted.get("places")))
         except FileNotFoundError:
             pass
         except (OSError, ValueError, LookupError, TypeError) as broken:
@@ -48,6 +69,30 @@ class Record:
     def devices(self) -> frozenset[str]:
         """Ours, those of which mounts are left somewhere. Raises OSError when that cannot be asked."""
         return standing(self._devices)
+
+    def check(self, state_dir: str, mountpoint: str, *, who: str) -> None:
+        """Raises SetupError when ``who``, that lives, has its store or its mount elsewhere.
+
+        Only a note of what is mounted now says something about it.
+        """
+        places = self._places
+        living = _device_at(places.mountpoint) if places else ""
+        if places is None or living not in self._devices:
+            return
+        if state_dir != places.state_dir and not _is(state_dir, places.state):
+            raise SetupError(
+                f"{who} serves the store in {places.state_dir!r}, not in {state_dir!r}: start with --state-dir "
+                f"{places.state_dir}, or stop it first"
+            )
+        if _device_at(mountpoint) != living:
+            raise SetupError(
+                f"{who} is mounted on {places.mountpoint!r}, not on {mountpoint!r}: start with --mountpoint "
+                f"{places.mountpoint}, or stop it first"
+            )
+
+    def serve(self, state_dir: str, mountpoint: str) -> None:
+        """Note it; written with the next device. Raises OSError."""
+        self._places = Places.of(state_dir, mountpoint)
 
     def add(self, device: str) -> None:
         """Note one more, and forget those of which no mount is left."""
@@ -60,17 +105,14 @@ class Record:
 
     def add_mounted(self, mountpoint: str) -> None:
         """Note the one at our mountpoint, if it has one."""
-        try:
-            found = mountinfo.mount_at(mountpoint)
-        except OSError:  # no such directory
-            return
-        if found and secretfs_mount(found):
-            self.add(found.device)
+        if device := _device_at(mountpoint):
+            self.add(device)
 
     def _write(self) -> None:
         new = f"{self._path}.new"
         with open(new, "w", encoding="utf-8", opener=_for_us_alone) as file:
-            json.dump({"boot": boot_id(), "devices": sorted(self._devices)}, file)
+            places = asdict(self._places) if self._places else None
+            json.dump({"boot": boot_id(), "devices": sorted(self._devices), "places": places}, file)
         os.replace(new, self._path)
 
 
@@ -83,6 +125,31 @@ def standing(devices: Iterable[str]) -> frozenset[str]:
         return frozenset(device for device in devices if fusectl.owner(connections, device) == os.geteuid())
     finally:
         os.close(connections)
+
+
+def _device_at(mountpoint: str) -> str:
+    """Of the secretfs that is mounted there, or an empty text."""
+    try:
+        found = mountinfo.mount_at(mountpoint)
+    except OSError:  # no such directory
+        return ""
+    return found.device if found and secretfs_mount(found) else ""
+
+
+def _is(directory: str, identity: tuple[int, int]) -> bool:
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == identity
+
+
+def _places_of(noted: dict[str, object] | None) -> Places | None:
+    match noted:
+        case {"state_dir": str(state_dir), "mountpoint": str(mountpoint), "state": [int(device), int(inode)]}:
+            return Places(state_dir, mountpoint, (device, inode))
+        case _:
+            return None
 
 
 def _not_by_link(path: str, flags: int) -> int:
