@@ -33,7 +33,7 @@ class Caller:
     pid: int
 
 
-class AuditRecord(msgspec.Struct, frozen=True):
+class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """One act. ``action`` is what a person would type: ``secret create``, ``service update``, ``task attach``; or
     ``open``.
     """

@@ -8,7 +8,8 @@ root key as well can; and who puts back an old copy of the whole store shows an 
 
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,7 @@ _PAGE: Final = 500
 _LEGACY_ROW: Final = 500  # records of an older version in one row
 _LEGACY_FROM: Final = row_key(10**15)  # their keys are ``audit/TIME-RANDOM``
 _TRIM_ROWS: Final = 2000  # at most, in one commit
+_TRIM_PAGE: Final = 32
 _TRIM_TO: Final = 0.9  # of the most bytes, so that not every commit trims
 
 
@@ -121,12 +123,13 @@ class Chain:
         over = head.size > self._most_bytes
         gone: list[Item] = []
         size = 0
-        listing = await store.list(PREFIX, row_key(head.first - 1) if head.first else "", _TRIM_ROWS)
-        for item in listing.items[: head.next - head.first - 1]:
-            if not (over and head.size - size > goal) and _newest_ns(item) >= horizon:
-                break
-            gone.append(item)
-            size += len(item.value)
+        oldest = _rows(store, head.first, min(head.next - 1, head.first + _TRIM_ROWS))
+        async with aclosing(oldest):
+            async for item in oldest:
+                if not (over and head.size - size > goal) and _newest_ns(item) >= horizon:
+                    break
+                gone.append(item)
+                size += len(item.value)
         if not gone:
             return None
         count = sum(len(decoded(item)) for item in gone)
@@ -218,6 +221,17 @@ class Chain:
             return msgspec.json.decode(kept.head, type=Head)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
+
+
+async def _rows(store: Store, first: int, end: int) -> AsyncGenerator[Item, None]:
+    """A few at a time, as a row may be large and few may be enough."""
+    while first < end:
+        page = await store.list(PREFIX, row_key(first - 1) if first else "", min(_TRIM_PAGE, end - first))
+        for item in page.items:
+            yield item
+        if not page.items:
+            return
+        first += _TRIM_PAGE
 
 
 def _newest_ns(item: Item) -> int:

@@ -7,7 +7,8 @@ fills; what does not fit is counted by fs, and that is a record as well.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,17 +24,30 @@ from secretfs.control.usecases.commits import Commits
 from secretfs.core.names import Kind, ObjectId, TaskId
 from secretfs.errors import CorruptRecordError, SecretfsError
 from secretfs.link import ring
-from secretfs.link.ring import Opened
+from secretfs.link.ring import Opened, Subject
 
-T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 GATHER_SECONDS: Final = 0.05  # more opens may come and share a commit
 FIRST_PAUSE_SECONDS: Final = 0.001  # between two looks while they come, and twice as long each time
 RETRY_SECONDS: Final = 1.0  # while the store takes nothing
 TRIM_SECONDS: Final = 600.0  # between looks at the age of the audit
-MOST: Final = 500  # opens in one row
+LAST_PAUSE_SECONDS: Final = 0.016  # a process that has ended has no name any more
+CROWD: Final = 20  # so many within GATHER_SECONDS, and the next ones share the commit as well
+CROWD_SECONDS: Final = 0.25
+MOST: Final = 2500  # opens in one row
 _KINDS: Final = tuple(Kind)
 _MOST_NAMES: Final = 4096  # of tasks that are remembered: one may end before its opens are read
 _MAX_STATUS_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What is the same in the record of each open of a subject."""
+
+    kind: str
+    name: str
+    detail: Mapping[str, object]
 
 
 class Opens:
@@ -51,7 +65,7 @@ class Opens:
         self._event_fd = event_fd
         self._commits = commits
         self._services: dict[str, str] = {}
-        self._objects: dict[tuple[int, str], str] = {}
+        self._subjects: dict[Subject, _Named] = {}
         self._processes: dict[int, tuple[int, str]] = {}  # of this batch, by thread
 
     def attached(self, task: TaskId, service: str) -> None:
@@ -85,6 +99,8 @@ class Opens:
 
     async def _woken(self, slot: int) -> None:
         """Sleep until fs has recorded something in this slot, or has lost something."""
+        if self._words[ring.HEAD] != slot:
+            return
         self._words[ring.WAITING] = 1
         if self._words[ring.HEAD] == slot and self._words[ring.LOST] == self._lost():  # else it came before it was seen
             await trio.lowlevel.wait_readable(self._event_fd)
@@ -110,18 +126,15 @@ class Opens:
         found: list[AuditRecord] = []
         self._processes.clear()
         slot = self._slot()
-        until, pause = trio.current_time() + GATHER_SECONDS, FIRST_PAUSE_SECONDS
+        began, pause = trio.current_time(), FIRST_PAUSE_SECONDS
         while True:
-            head = self._words[ring.HEAD]
-            for opened in self._read(slot, head, MOST - len(found)):
-                found.append(await self._named(opened))
-                slot = opened.next
-            slot = slot if len(found) == MOST else head
+            slot = await self._read(slot, found)
             if len(found) == MOST:
                 break
+            until = began + (GATHER_SECONDS if len(found) < CROWD else CROWD_SECONDS)
             with trio.move_on_at(until) as scope:
                 await trio.sleep(pause)
-                pause *= 2
+                pause = min(2 * pause, LAST_PAUSE_SECONDS)
                 await self._woken(slot)
             if scope.cancelled_caught or trio.current_time() >= until:
                 break
@@ -131,12 +144,17 @@ class Opens:
             found.append(AuditRecord(self._words[ring.LOST_AT], "opens lost", "task", "", "", 0, 0, detail))
         return found, slot, lost
 
-    def _read(self, slot: int, head: int, most: int) -> Iterator[Opened]:
-        for opened in ring.read_all(self._ring, slot, head, most=most):
+    async def _read(self, slot: int, found: list[AuditRecord]) -> int:
+        """Add what is there from this slot on, up to MOST; the slot that comes next."""
+        head = self._words[ring.HEAD]
+        for opened in ring.read_all(self._ring, slot, head, most=MOST - len(found)):
             if opened is None:
                 log.error("an open could not be read from the ring")
-            else:
-                yield opened
+                continue
+            named = self._subjects.get(opened.subject) or await self._named(opened.subject)
+            found.append(self._record(opened, named))
+            slot = opened.next
+        return slot if len(found) == MOST else head
 
     async def _stored(self, batch: tuple[list[AuditRecord], int, int]) -> None:
         records, slot, lost = batch
@@ -144,23 +162,26 @@ class Opens:
             await self._commits.keep(records, ring=self._id, slot=slot, lost=lost)
         self._words[ring.TAIL] = slot
 
-    async def _named(self, opened: Opened) -> AuditRecord:
-        subject = opened.subject
+    def _record(self, opened: Opened, named: _Named) -> AuditRecord:
         thread = opened.thread
         pid, program = self._processes.get(thread) or self._processes.setdefault(thread, _process(thread))
+        detail = {**named.detail, "GID": opened.gid, "Program": program}
+        if opened.repeated:
+            detail["Repeated"] = True
+        object_id = opened.subject.object_id
+        return AuditRecord(opened.time_ns, "open", named.kind, object_id, named.name, opened.uid, pid, detail)
+
+    async def _named(self, subject: Subject) -> _Named:
+        kind = _KINDS[subject.kind]
         detail: dict[str, object] = {
             "Service": await self._service(subject.task),
             "Task": subject.task,
             "Target": subject.target,
             "Version": subject.version,
-            "GID": opened.gid,
-            "Program": program,
         }
-        if opened.repeated:
-            detail["Repeated"] = True
-        name = await self._object(subject.kind, subject.object_id)
-        kind = _KINDS[subject.kind].value
-        return AuditRecord(opened.time_ns, "open", kind, subject.object_id, name, opened.uid, pid, detail)
+        named = _Named(kind.value, await self._object(kind, ObjectId(subject.object_id)), detail)
+        _remember(self._subjects, subject, named)
+        return named
 
     async def _service(self, task: str) -> str:
         name = self._services.get(task)
@@ -178,17 +199,12 @@ class Opens:
         found = await newest(self._commits.store, self._commits.chain.head.next, "task", task)
         return found.name if found else ""
 
-    async def _object(self, kind: int, object_id: str) -> str:
-        key = kind, object_id
-        if key not in self._objects:
-            try:
-                found = await by_id(self._commits.store, OBJECTS[_KINDS[kind]], ObjectId(object_id))
-            except CorruptRecordError:
-                found = None
-            if found is None:
-                return ""
-            _remember(self._objects, key, found.value.name)
-        return self._objects[key]
+    async def _object(self, kind: Kind, object_id: ObjectId) -> str:
+        try:
+            found = await by_id(self._commits.store, OBJECTS[kind], object_id)
+        except CorruptRecordError:
+            found = None
+        return found.value.name if found else ""
 
 
 async def audited(commits: Commits, opens: Opens | None) -> None:
@@ -227,7 +243,7 @@ def _process(thread: int) -> tuple[int, str]:
     return int(pid) if pid.isdecimal() else thread, fields.get("Name", "")
 
 
-def _remember(names: dict[T, str], key: T, name: str) -> None:
+def _remember(names: dict[K, V], key: K, value: V) -> None:
     if len(names) >= _MOST_NAMES:
         names.clear()
-    names[key] = name
+    names[key] = value

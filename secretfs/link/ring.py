@@ -15,8 +15,8 @@ its place since the ring was made, so a record that is read twice is known.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from secretfs.errors import LinkError
 
@@ -45,10 +45,10 @@ _SUBJECT: Final = struct.Struct("<HBI25s25s")
 _FIRST_BYTES: Final = 160
 _MORE_BYTES: Final = 184
 _MAX_TARGET_BYTES: Final = 4096  # PATH_MAX
+_KNOWN_SUBJECTS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):  # as Opened: made for every open, and a frozen dataclass takes four times as long
     """What was opened; kind 0 secret, 1 config."""
 
     kind: int
@@ -58,8 +58,7 @@ class Subject:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """One open. ``number`` is its first slot's, ``next`` that of the record after it."""
 
     number: int
@@ -96,27 +95,43 @@ def read(ring: memoryview, number: int, head: int) -> Opened:
     """The record that begins in this slot. Raises LinkError when there is none that is whole before ``head``."""
     found, time_ns, thread, uid, gid, flags, part = SLOT.unpack_from(ring, slot_at(number))
     size = _SUBJECT.unpack_from(part)[0]
-    slots = 1 + max(0, -(-(size - _FIRST_BYTES) // _MORE_BYTES))
-    if found != number or number + slots > head or not _SUBJECT.size <= size <= _SUBJECT.size + _MAX_TARGET_BYTES:
+    end = number + 1 + max(0, -(-(size - _FIRST_BYTES) // _MORE_BYTES))
+    if found != number or end > head or not _SUBJECT.size <= size <= _SUBJECT.size + _MAX_TARGET_BYTES:
         raise LinkError(f"slot {number} of the ring of opens holds no record")
-    whole = part + b"".join(_goes_on(ring, number + more) for more in range(1, slots))
+    whole = part + b"".join(_goes_on(ring, more) for more in range(number + 1, end))
     subject = _subject(whole[:size])
-    return Opened(number, number + slots, time_ns, thread, uid, gid, bool(flags & REPEATED), subject)
+    return Opened(number, end, time_ns, thread, uid, gid, bool(flags & REPEATED), subject)
 
 
 def read_all(ring: memoryview, number: int, head: int, *, most: int) -> Iterator[Opened | None]:
     """Up to ``most`` records from a slot on; None for a slot that holds none, and is left out."""
-    for _ in range(most):
-        if number >= head:
-            return
-        try:
-            opened = read(ring, number, head)
-        except LinkError:
-            number += 1
-            yield None
-        else:
-            number = opened.next
+    last = number + most
+    while number < min(head, last):
+        for opened in _read_short(ring, number, min(head, last)):
             yield opened
+            number += 1
+        if number < min(head, last):
+            try:
+                opened = read(ring, number, head)
+            except LinkError:
+                number += 1
+                yield None
+            else:
+                last += opened.next - number - 1
+                number = opened.next
+                yield opened
+
+
+def _read_short(ring: memoryview, number: int, end: int) -> Iterator[Opened]:
+    """The records of one slot each, up to one that is not, to ``end`` or to the end of the ring."""
+    end = min(end, number - number % SLOTS + SLOTS)
+    slots = ring[slot_at(number) : slot_at(end - 1) + SLOT_BYTES]
+    for found, time_ns, thread, uid, gid, flags, part in SLOT.iter_unpack(slots):
+        subject = _whole(part)
+        if found != number or subject is None:
+            return
+        number += 1
+        yield Opened(found, number, time_ns, thread, uid, gid, flags & REPEATED != 0, subject)
 
 
 def _goes_on(ring: memoryview, number: int) -> bytes:
@@ -125,6 +140,16 @@ def _goes_on(ring: memoryview, number: int) -> bytes:
         raise LinkError(f"slot {number} of the ring of opens is of another record")
     more: bytes = part
     return more
+
+
+@lru_cache(_KNOWN_SUBJECTS)
+def _whole(part: bytes) -> Subject | None:
+    """The subject of which a slot holds all, if it does. A task opens the same ones again and again."""
+    size = _SUBJECT.unpack_from(part)[0]
+    try:
+        return _subject(part[:size]) if _SUBJECT.size <= size <= _FIRST_BYTES else None
+    except LinkError:
+        return None
 
 
 def _subject(whole: bytes) -> Subject:
