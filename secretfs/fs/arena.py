@@ -10,8 +10,10 @@ from mmap import mmap
 from typing import Final
 
 from secretfs.errors import ArenaFullError
+from secretfs.fs import log
 from secretfs.fs.manifest import Slot
 from secretfs.link.layout import PAGE, TOUCH_OFFSET, ArenaLayout, pages
+from secretfs.linux.memory import mlock
 
 _TOUCH = struct.Struct("<QQ")
 _MAX_COUNT: Final = 2**32 - 1
@@ -22,11 +24,14 @@ class Arena:
     """The data part of the memfd. ``usable`` bytes of it are locked in memory; no page beyond is ever touched."""
 
     def __init__(self, memory: mmap, layout: ArenaLayout, usable: int, taken: Iterable[Slot]) -> None:
+        self._mapping = memory
+        self._locks = True  # until that is refused
         self._memory = memoryview(memory)
         self._layout = layout
         self._counts = self._memory[layout.counts : layout.counts + 4 * pages(layout.data_bytes)].cast("I")
         self.usable = usable
         self._free: list[tuple[int, int]] = []  # (first page, page count), ascending, never adjacent
+        self._lock(0, usable)
         self._rebuild(taken)
 
     def is_touch(self, atime_ns: int, mtime_ns: int) -> bool:
@@ -51,6 +56,7 @@ class Arena:
     def grown(self, usable: int) -> None:
         """More bytes are usable now."""
         before, self.usable = self.usable, max(self.usable, usable)
+        self._lock(before, self.usable)
         self._release(before // PAGE, (self.usable - before) // PAGE)
 
     def data(self, first_page: int, size: int) -> memoryview:
@@ -81,6 +87,18 @@ class Arena:
     def open_count(self, slot: Slot) -> int:
         """File handles on the slot; too high after a death between a count and its reply."""
         return self._counts[slot.first_page]
+
+    def _lock(self, start: int, end: int) -> None:
+        """The supervisor has locked it, and that lock ends with it, while fs serves on. Where fs may not lock so much,
+        the supervisor's has to do.
+        """
+        if not self._locks or start == end:
+            return
+        try:
+            mlock(self._mapping, self._layout.data + start, end - start)
+        except OSError as refusal:
+            self._locks = False
+            log.warning("the arena is locked by the supervisor alone", usable=end, error=str(refusal))
 
     def _rebuild(self, taken: Iterable[Slot]) -> None:
         """Every usable page that no slot names is wiped and free."""

@@ -5,6 +5,7 @@ device on no system call is left that could. A supervisor that goes away is wait
 the plaintext is wiped and fs ends.
 """
 
+import contextlib
 import gc
 import os
 import resource
@@ -60,6 +61,8 @@ def main() -> int:
 def _lock_in(start: FsStart) -> None:
     """Own uid, no capabilities, no new privileges, no files, no core."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError):  # more than the hard limit, without CAP_SYS_RESOURCE
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (start.arena_bytes, start.arena_bytes))
     if os.getuid() == 0:
         process.drop_bounding_set()
     if start.uid != os.getuid():

@@ -22,7 +22,19 @@ _PLAIN: Final = (
     *("poll", "read", "writev", "futex", "epoll_wait", "epoll_pwait", "epoll_ctl", "ppoll"),  # of each request
     *("recvfrom", "sendto", "recvmsg", "sendmsg", "accept4", "getsockopt", "setsockopt", "getsockname"),
     "pipe2",  # libfuse makes one for each of its threads; refused, it would try again at each request
-    *("write", "close", "fstat", "brk", "munmap", "mremap", "madvise", "getrandom", "clock_gettime", "clock_nanosleep"),
+    *(
+        "write",
+        "close",
+        "fstat",
+        "brk",
+        "munmap",
+        "mremap",
+        "madvise",
+        "mlock",
+        "getrandom",
+        "clock_gettime",
+        "clock_nanosleep",
+    ),
     *("gettid", "getpid", "rseq", "set_robust_list", "sigaltstack", "sched_yield", "restart_syscall"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "exit", "exit_group"),
 )

@@ -9,8 +9,8 @@ The header has what fs has in hand (link/hand.py), and ends with the touch: a pa
 Setting exactly these on a file or directory is how the supervisor makes the kernel tell who watches it; fs lets it
 pass, changes nothing, and refuses all else.
 
-Only ``data`` holds plaintext: it is what the supervisor locks, from its start, as far as fs has asked for. The rest is
-sparse: a page that was never written takes no memory.
+Only ``data`` holds plaintext: it is what supervisor and fs lock, from its start, as far as fs has asked for. The
+rest is sparse: a page that was never written takes no memory.
 """
 
 from dataclasses import dataclass

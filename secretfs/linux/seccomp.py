@@ -65,6 +65,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {  # asm/unistd_64.h
     "keyctl": (250, 219),
     "kill": (62, 129),
     "madvise": (28, 233),
+    "mlock": (149, 228),
     "mmap": (9, 222),
     "mount": (165, 40),
     "mount_setattr": (442, 442),

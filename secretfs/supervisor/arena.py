@@ -1,4 +1,4 @@
-"""The arena's memfd: made or adopted here, locked here (fs has no capability for it), wiped here when nobody serves any
+"""The arena's memfd: made or adopted here, locked here (and by fs, as far as it may), wiped here when nobody serves any
 more.
 """
 

@@ -68,7 +68,7 @@ def main() -> int:
     process.set_dumpable(False)
     try:
         found = mountinfo.mount_at(mountpoint)
-        gone, left = dropped(task, found.device if found else "", former)
+        gone, left = dropped(task, found.device if found else "", standing(former))
     except OSError as refusal:
         log.error("nothing can be dropped", error=str(refusal))
         return 1

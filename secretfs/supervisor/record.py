@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Final, Self
 
 from secretfs.errors import SetupError
@@ -117,14 +118,20 @@ class Record:
 
 
 def standing(devices: Iterable[str]) -> frozenset[str]:
-    """Those that have a mount left somewhere, and one that only root can have made. Raises OSError."""
-    connections = fusectl.opened()
+    """Those that have a mount left somewhere, and one that only root can have made. Raises OSError.
+
+    Who goes into other mount namespaces asks once before: where fusectl is found by its path, it is ours that counts.
+    """
+    connections = _connections()
     if connections is None:
         return frozenset(devices)
-    try:
-        return frozenset(device for device in devices if fusectl.owner(connections, device) == os.geteuid())
-    finally:
-        os.close(connections)
+    return frozenset(device for device in devices if fusectl.owner(connections, device) == os.geteuid())
+
+
+@cache
+def _connections() -> int | None:
+    """Kept open to the end: the kernel takes milliseconds to end a mount."""
+    return fusectl.opened()
 
 
 def _device_at(mountpoint: str) -> str:

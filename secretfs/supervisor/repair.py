@@ -50,12 +50,12 @@ class Repair:
     """One repair of everything."""
 
     def __init__(self, mountpoint: str, devices: Iterable[str]) -> None:
-        """Raises SetupError when no secretfs is there."""
+        """Raises SetupError when no secretfs is there, and OSError."""
         found = mountinfo.mount_at(mountpoint)
         if found is None or not secretfs_mount(found):
             raise SetupError(f"nothing of secretfs is mounted on {mountpoint!r}")
         self._mountpoint = mountpoint
-        self._devices = frozenset(devices) - {found.device}
+        self._devices = standing(devices) - {found.device}
         self._visits = Visits()
         self._given_up: set[tuple[int, int]] = set()
         self.replaced = 0

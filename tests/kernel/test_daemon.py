@@ -1,6 +1,7 @@
 """The daemon's start and end, and what it refuses."""
 
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -247,3 +248,17 @@ def test_a_host_s_usual_limit_of_descriptors_is_not_the_supervisors(idle_daemon)
         assert "4000" in limits.partition("Max open files")[2].split()[:1], limits
     idle_daemon.secret("db", b"This is a secret")
     assert idle_daemon.task("--secret", "db").cat("db") == b"This is a secret"
+
+
+def test_a_supervisor_without_a_free_descriptor_lives_and_goes_on_when_it_has_some(daemon):
+    daemon.secret("db", b"This is a secret")
+    task = daemon.task("--secret", "db")
+    _, most = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, most))
+    os.kill(daemon.fs_pid(), signal.SIGSTOP)
+    daemon.wait_for("child died", module="secretfs.fs", cause="hung")  # that it is stopped, nobody could read
+    daemon.wait_for("start failed", module="secretfs.fs")
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (most, most))
+    daemon.wait_for("child ready", module="secretfs.fs")
+    assert task.cat("db") == b"This is a secret"
+    assert daemon.out("ps", "-q")

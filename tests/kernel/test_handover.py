@@ -196,6 +196,22 @@ def test_the_arena_is_locked_again(daemon):
     daemon.end()
 
 
+def test_the_arena_stays_locked_while_there_is_no_supervisor(daemon):
+    for index in range(6):
+        daemon.secret(f"s{index}", os.urandom(500_000))
+    tasks = [daemon.task(*(word for index in range(6) for word in ("--secret", f"s{index}")))]
+    fs = daemon.fs_pid()
+    daemon.kill("supervisor")
+    assert locked_bytes(fs) >= 3_000_000, "it has grown since its start"
+    daemon.start()
+    os.kill(fs, signal.SIGKILL)
+    daemon.wait_for("child died", module="secretfs.fs")
+    daemon.wait_for("child ready", module="secretfs.fs")
+    daemon.kill("supervisor")
+    assert locked_bytes(daemon.fs_pid()) >= 3_000_000, "a successor finds it full"
+    assert tasks[0].do("stat", "/run/secrets/s5")[3] == 500_000
+
+
 @pytest.mark.long
 def test_an_fs_that_no_supervisor_comes_to_wipes_and_ends_and_the_next_start_repairs(daemon):
     daemon.secret("db", b"This is a secret")

@@ -143,6 +143,16 @@ def test_after_a_total_loss_the_next_start_repairs_the_tasks(user_daemon):
     until(lambda: task.cat("db") == b"hunter2", "not repaired")
 
 
+def test_what_a_user_may_lock_each_process_may(user_daemon):
+    """Of 8 MiB as a rule: supervisor and fs lock the same memory, and neither of the two at the other's cost."""
+    for index in range(10):
+        user_daemon.secret(f"s{index}", os.urandom(500_000))
+    user_daemon.task(*(word for index in range(10) for word in ("--secret", f"s{index}")))
+    for pid in (user_daemon.pid, user_daemon.fs_pid()):
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert int(status.partition("VmLck:")[2].split()[0]) * 1024 >= 5_000_000, status
+
+
 def test_sigterm_leaves_nothing(user_daemon):
     user_daemon.secret("db", b"hunter2")
     user_daemon.cli("service", "create", "--secret", "db", "web")
