@@ -58,7 +58,7 @@ class Succession:
             if calm and time.monotonic() >= self._start_at:
                 self._begin()
         elif cause := self._standby.dead():
-            self.end(cause)
+            self._forget(cause)
             self._begin_later()
         else:
             self._standby.beat()
@@ -98,7 +98,7 @@ class Succession:
         elif not self._initialised or self._held.connection.ended or not self._sent_again():
             self._mount_anew()
         if self._standby and (cause := self._standby.dead()):
-            self.end(cause)
+            self._forget(cause)
         standby, self._standby = self._standby, None
         self._replaces = False  # whichever comes next is of this version
         if standby:
@@ -117,7 +117,12 @@ class Succession:
         self._in_vain = True
         self._mount_anew()
 
-    def end(self, cause: str) -> None:
+    def stop(self) -> None:
+        """The daemon ends: a standby has nothing that it could end in order."""
+        if self._standby:
+            self._standby.kill()
+
+    def _forget(self, cause: str) -> None:
         """No standby any more."""
         if self._standby:
             self._watch.forget(self._standby, cause)
@@ -153,7 +158,7 @@ class Succession:
 
         INIT is sent once: so this is for a first fs that died before its answer as well.
         """
-        self.end("useless")  # it has another device
+        self._forget("useless")  # it has another device
         self._held.connection.end()
         if self._initialised:  # else this one was in vain as well: time goes on
             self._deaths.begin_anew(time.monotonic())
