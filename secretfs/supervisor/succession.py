@@ -18,6 +18,7 @@ from secretfs.supervisor.watch import Watch
 _FIRST_DELAY_SECONDS: Final = 0.2
 _MAX_DELAY_SECONDS: Final = 30.0
 _MAX_FAILURES: Final = 10
+_REPAIR_SECONDS: Final = 2.0  # after another mount the processors are for those who have none
 _WELL_SECONDS: Final = 1.0  # ready for so long
 
 
@@ -163,5 +164,6 @@ class Succession:
         if self._initialised:  # else this one was in vain as well: time goes on
             self._deaths.begin_anew(time.monotonic())
         self._initialised = False
+        self._start_at = time.monotonic() + _REPAIR_SECONDS
         self._held.connection = Connection.made(self._held.connection.mountpoint)
         log.warning("mounted anew", mountpoint=self._held.connection.mountpoint)

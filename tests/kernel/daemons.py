@@ -104,7 +104,8 @@ class Daemon:
 
     def children(self) -> dict[str, int]:
         """Pids of fs and control, by their last names."""
-        return {name: pid for name, pid in self._offspring().items() if name != "standby"}
+        found = self._offspring()  # a child between fork and exec looks like its parent
+        return {name: found[name] for name in ("fs", "control") if name in found}
 
     def standby(self) -> int | None:
         """The pid of the fs that waits for the end of the one that serves, if there is one."""
