@@ -300,7 +300,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Fs ends first, then its memory is wiped, then the mount is aborted wherever it still is."""
-        self._succession.end("stopping")
+        self._succession.stop()
         for child in self._children.values():
             child.send(frames.Stop())
         for module, child in self._children.items():

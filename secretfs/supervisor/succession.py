@@ -17,6 +17,7 @@ from secretfs.supervisor.watch import Watch
 _FIRST_DELAY_SECONDS: Final = 0.2
 _MAX_DELAY_SECONDS: Final = 30.0
 _MAX_FAILURES: Final = 10
+_REPAIR_SECONDS: Final = 2.0  # after another mount the processors are for those who have none
 _WELL_SECONDS: Final = 1.0  # ready for so long
 
 
@@ -57,7 +58,7 @@ class Succession:
             if calm and time.monotonic() >= self._start_at:
                 self._begin()
         elif cause := self._standby.dead():
-            self.end(cause)
+            self._forget(cause)
             self._begin_later()
         else:
             self._standby.beat()
@@ -97,7 +98,7 @@ class Succession:
         elif not self._initialised or self._held.connection.ended or not self._sent_again():
             self._mount_anew()
         if self._standby and (cause := self._standby.dead()):
-            self.end(cause)
+            self._forget(cause)
         standby, self._standby = self._standby, None
         self._replaces = False  # whichever comes next is of this version
         if standby:
@@ -116,7 +117,12 @@ class Succession:
         self._in_vain = True
         self._mount_anew()
 
-    def end(self, cause: str) -> None:
+    def stop(self) -> None:
+        """The daemon ends: a standby has nothing that it could end in order."""
+        if self._standby:
+            self._standby.kill()
+
+    def _forget(self, cause: str) -> None:
         """No standby any more."""
         if self._standby:
             self._watch.forget(self._standby, cause)
@@ -152,10 +158,11 @@ class Succession:
 
         INIT is sent once: so this is for a first fs that died before its answer as well.
         """
-        self.end("useless")  # it has another device
+        self._forget("useless")  # it has another device
         self._held.connection.end()
         if self._initialised:  # else this one was in vain as well: time goes on
             self._deaths.begin_anew(time.monotonic())
         self._initialised = False
+        self._start_at = time.monotonic() + _REPAIR_SECONDS
         self._held.mount_anew(self._held.connection.mountpoint)
         log.warning("mounted anew", mountpoint=self._held.connection.mountpoint)

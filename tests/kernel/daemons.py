@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from secretfs.linux.process import start_ticks
+
 SECRETFS = str(Path(sys.executable).with_name("secretfs"))
 READER = str(Path(__file__).with_name("reader.py"))
 INSIDE = str(Path(__file__).with_name("inside.py"))
@@ -35,6 +37,7 @@ class Daemon:
         self.environment = {**os.environ, "SECRETFS_HOST": self.host}
         self.program: tuple[str, ...] = (SECRETFS,)  # or one of another version, or in another namespace
         self.lines: list[str] = []
+        self._began: dict[int, int] = {}  # pids of children that were ready, and when they were started
         self._events: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self._process: subprocess.Popen | None = None
         self._tasks: list[Inside] = []
@@ -65,8 +68,22 @@ class Daemon:
             for line in stderr:
                 self.lines.append(line)
                 with contextlib.suppress(ValueError):
-                    events.put(json.loads(line))
+                    event = json.loads(line)
+                    self._remember(event)
+                    events.put(event)
         events.put({"event": "end of log"})
+
+    def _remember(self, event: dict) -> None:
+        """When a child began: its pid is another's soon after its end, where many tests run at once."""
+        if event.get("event") == "child ready":
+            with contextlib.suppress(ProcessLookupError):
+                self._began[event["pid"]] = start_ticks(event["pid"])
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return start_ticks(pid) == self._began.get(pid)
+        except ProcessLookupError:
+            return False
 
     def wait_for(self, event: str, **fields: object) -> dict:
         """The next line of the log about this event."""
@@ -87,7 +104,8 @@ class Daemon:
 
     def children(self) -> dict[str, int]:
         """Pids of fs and control, by their last names."""
-        return {name: pid for name, pid in self._offspring().items() if name != "standby"}
+        found = self._offspring()  # a child between fork and exec looks like its parent
+        return {name: found[name] for name in ("fs", "control") if name in found}
 
     def standby(self) -> int | None:
         """The pid of the fs that waits for the end of the one that serves, if there is one."""
@@ -117,7 +135,7 @@ class Daemon:
 
     def living_fs(self) -> list[int]:
         """Every fs of these directories that lives."""
-        return [pid for pid in set(self._fs_pids()) if alive(pid)]
+        return [pid for pid in set(self._fs_pids()) if alive(pid) and self._is_ours(pid)]
 
     def take_over(self, *options: str, becomes_ready: bool = True) -> None:
         """``secretfs daemon --takeover`` beside the one that runs; that one is gone when it is ready."""
@@ -213,11 +231,16 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[name], signal.SIGKILL)
         if not names:
-            with contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(self.fs_pid(), signal.SIGKILL)
+            self._kill_fs()
         if not names or "supervisor" in names:
             assert self._process
             self._process.wait(10)
+
+    def _kill_fs(self) -> None:
+        """It may be an older supervisor's child."""
+        for pid in filter(self._is_ours, set(self._fs_pids())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def ended(self) -> int:
         """Its exit code, when it ends by itself."""
@@ -245,7 +268,8 @@ class Daemon:
         if self._process:
             with contextlib.suppress(OSError):
                 self.kill()
-            for pid in [*_processes_of(self.root), *filter(_is_fs, self._fs_pids())]:
+            self._kill_fs()
+            for pid in _processes_of(self.root):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait(10)
@@ -357,13 +381,6 @@ def alive(pid: int) -> bool:
     """Whether there is such a process, and it is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def _is_fs(pid: int) -> bool:
-    try:
-        return b"secretfs.fs" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
