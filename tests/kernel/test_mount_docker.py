@@ -2,15 +2,14 @@
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from daemons import ANSWER_SECONDS, SECRETFS
+from engine import engine
 
 pytestmark = [pytest.mark.kernel, pytest.mark.docker]
 
-ENGINE = ("--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs")
 COMMANDS = ("sleep", "cat", "ls", "umount")
 
 
@@ -18,34 +17,16 @@ COMMANDS = ("sleep", "cat", "ls", "umount")
 def docker(tmp_path_factory):
     """The command line of an engine of its own, with an image ``busybox``."""
     base = tmp_path_factory.mktemp("docker")
-    host = f"unix://{base}/docker.sock"
-    places = ("--data-root", base / "data", "--exec-root", base / "exec", "--pidfile", base / "pid", "--host", host)
-
-    def run(*words: str, input: bytes | None = None, check: bool = True) -> str:
-        done = subprocess.run(["docker", "-H", host, *words], input=input, capture_output=True, timeout=60)
-        assert done.returncode == 0 or not check, (words, done.stderr.decode())
-        return done.stdout.decode().strip()
-
     (base / "image" / "bin").mkdir(parents=True)
     (base / "image" / "run" / "secrets").mkdir(parents=True)
     (base / "image" / "bin" / "busybox").write_bytes(Path("/usr/bin/busybox").read_bytes())
     (base / "image" / "bin" / "busybox").chmod(0o755)
     for command in COMMANDS:
         (base / "image" / "bin" / command).symlink_to("busybox")
-    with (base / "log").open("wb") as log:
-        engine = subprocess.Popen(["dockerd", *ENGINE, *map(str, places)], stdout=log, stderr=log)
-    try:
-        until = time.monotonic() + ANSWER_SECONDS
-        while not run("version", "--format", "{{.Server.Version}}", check=False):
-            assert time.monotonic() < until, (base / "log").read_text()
-        run("import", "-", "busybox", input=subprocess.run(["tar", "-C", base / "image", "-c", "."], stdout=-1).stdout)
-        yield run
-    finally:
-        engine.terminate()
-        engine.wait(ANSWER_SECONDS)
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        for path in sorted((line.split()[4] for line in lines if f" {base}/" in line), reverse=True):
-            subprocess.run(["umount", "--lazy", path])
+    image = subprocess.run(["tar", "-C", base / "image", "-c", "."], stdout=subprocess.PIPE).stdout
+    with engine(base) as found:
+        found.run("import", "-", "busybox", input=image)
+        yield found.run
 
 
 @pytest.fixture
