@@ -32,6 +32,33 @@ def open_file(path: str, flags: str = "O_RDONLY") -> int:
     return os.open(path, getattr(os, flags))
 
 
+def readv(fd: int) -> int:
+    return os.preadv(fd, [bytearray(10)], 0)
+
+
+def sendfile(fd: int) -> int:
+    with open("/dev/null", "wb") as null:
+        return os.sendfile(null.fileno(), fd, 0, 10)
+
+
+def splice(fd: int) -> int:
+    reading, writing = os.pipe()
+    try:
+        return os.splice(fd, writing, 10, 0)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def reopened(fd: int) -> int:
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+
+
+def mapped_anew(fd: int) -> int:
+    with mmap.mmap(fd, mmap.PAGESIZE, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE) as memory:
+        return memory[0]
+
+
 def ls(path: str) -> list[str]:
     return sorted(os.listdir(path))
 
@@ -62,7 +89,8 @@ def give(fd: int, path: str) -> None:
 
 OPS = {
     "cat": cat, "stat": stat, "read": read, "peek": peek, "open": open_file, "ls": ls, "map": mapped, "fork": forked,
-    "give": give,
+    "give": give, "readv": readv, "sendfile": sendfile, "splice": splice, "reopened": reopened,
+    "mapped anew": mapped_anew,
 }  # fmt: skip
 
 
