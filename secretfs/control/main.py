@@ -3,12 +3,19 @@
 What needs root comes first: the root key, and a mount namespace of its own in which ``/tmp`` is the state directory. So
 a parent that only root may pass (a temporary directory, pytest) is no obstacle, and no temporary file of any library
 can land anywhere else.
+
+Landlock then leaves that directory, the sockets of services, /proc (who is it that attaches, what does a program that
+opened a file call itself) and /etc (what number has a user), the latter two to be read.
 """
 
+import contextlib
 import gc
+import grp
 import os
+import pwd
 import resource
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -25,6 +32,7 @@ from secretfs.control.opens import Opens
 from secretfs.control.records.cluster import cluster
 from secretfs.control.repairs import Repairs
 from secretfs.control.sole import sole
+from secretfs.control.syscalls import MISSING, RULES
 from secretfs.crypto.rootkey import root_key
 from secretfs.errors import (
     CorruptRecordError,
@@ -36,7 +44,7 @@ from secretfs.errors import (
     StoreVersionError,
 )
 from secretfs.link.spawn import ControlStart
-from secretfs.linux import process, seqpacket
+from secretfs.linux import landlock, process, seccomp, seqpacket
 from secretfs.linux.mount import MS_BIND, MS_PRIVATE, MS_REC, mount
 from secretfs.linux.namespaces import CLONE_NEWNS, unshare
 from secretfs.linux.preload import preload
@@ -46,6 +54,7 @@ from secretfs.store.sqlite import opened
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78  # sysexits.h: no restart will help (supervisor/main.py)
 _STATE: Final = "/tmp"  # noqa: S108 - not shared: see above
+_READ: Final = ("/proc", "/etc")
 _LOCK: Final = "control.lock"
 _DATABASE: Final = "secretfs.db"
 
@@ -95,14 +104,26 @@ def _lock_in(start: ControlStart) -> None:
         os.set_inheritable(start.services_fd, False)
     os.umask(0o077)
     preload()
+    _preload()
     gc.freeze()
     if os.getuid() == 0:
         process.drop_bounding_set()
     if start.uid != os.getuid():
         process.drop_to(start.uid, start.gid)
     process.drop_capabilities()
-    process.set_no_new_privs()
     process.set_dumpable(False)
+    services = [f"/proc/self/fd/{start.services_fd}"] if start.services_fd >= 0 else []
+    landlock.restrict(read=_READ, write=[_STATE, *services], signals=True)  # the last control may have to be ended
+    seccomp.restrict(RULES, MISSING, otherwise=True)
+
+
+def _preload() -> None:
+    """What lies where nothing can be opened any more: the modules that look up users, and SQLite's random numbers."""
+    for look_up in (pwd.getpwnam, grp.getgrnam):
+        with contextlib.suppress(KeyError):
+            look_up("no such name")
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.execute("SELECT randomblob(1)")
 
 
 async def _run(start: ControlStart, key: bytes) -> None:

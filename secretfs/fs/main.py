@@ -1,7 +1,8 @@
 """fs: adopt what the supervisor left open, lock in, find the trees in the arena, serve the kernel.
 
-Everything is imported before the process locks itself in; nothing is opened afterwards. A supervisor that goes away is
-waited for (handover.py); when none comes, the plaintext is wiped and fs ends.
+Everything is imported before the process locks itself in; nothing is opened afterwards, and once INIT was handled no
+system call is left that could. A supervisor that goes away is waited for (handover.py); when none comes, the plaintext
+is wiped and fs ends.
 """
 
 import gc
@@ -27,6 +28,7 @@ from secretfs.fs.manifest import Manifest
 from secretfs.fs.opens import Opens, opened_ring
 from secretfs.fs.operations import Operations
 from secretfs.fs.standby import called
+from secretfs.fs.syscalls import confine
 from secretfs.fs.trees import Trees
 from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
@@ -148,6 +150,7 @@ async def _serve_supervisors(
 async def _settle(trees: Trees, supervisor: SupervisorLink, ready: trio.Event) -> None:
     """Notifications are due from before, but none may go out before INIT was handled."""
     await ready.wait()
+    confine()
     supervisor.send(frames.Ready())
     await trees.settle()
     await trees.end_drains()

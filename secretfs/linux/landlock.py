@@ -27,7 +27,7 @@ _TRUNCATE = 1 << 14
 _FIRST_RIGHTS = (1 << 13) - 1
 _FS_RIGHTS_ADDED = {2: 1 << 13, 3: _TRUNCATE, 5: 1 << 15}  # ABI: REFER, TRUNCATE, IOCTL_DEV
 _NET_ABI, _NET_RIGHTS = 4, 0b11  # BIND_TCP, CONNECT_TCP
-_SCOPE_ABI, _SCOPES = 6, 0b11  # abstract unix sockets, signals
+_SCOPE_ABI, _SCOPE_SOCKETS, _SCOPE_SIGNALS = 6, 1 << 0, 1 << 1  # abstract unix sockets, signals
 
 _READ = _READ_FILE | _READ_DIR
 _WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _MAKE_SOCK | _TRUNCATE
@@ -57,17 +57,20 @@ def abi() -> int:
         raise
 
 
-def restrict(read: Iterable[str] = (), write: Iterable[str] = (), execute: Iterable[str] = ()) -> int:
+def restrict(
+    read: Iterable[str] = (), write: Iterable[str] = (), execute: Iterable[str] = (), *, signals: bool = False
+) -> int:
     """Deny all files but those below read, below write (which may be read too) and below execute (read and
-    run), all of TCP, and signals to and abstract sockets of processes outside. Sets no_new_privs. Returns
-    abi(), by which the caller knows what it got; 0 means nothing but no_new_privs. A path that does not exist
-    is an OSError, and nothing is restricted.
+    run), all of TCP, abstract sockets of processes outside and, without ``signals``, signals to them. Sets
+    no_new_privs. Returns abi(), by which the caller knows what it got; 0 means nothing but no_new_privs. A path
+    that does not exist is an OSError, and nothing is restricted.
     """
     set_no_new_privs()
     version = abi()
     if version == 0:
         return 0
-    ruleset = _Ruleset(_fs_rights(version), _NET_RIGHTS, _SCOPES)
+    scopes = _SCOPE_SOCKETS | (0 if signals else _SCOPE_SIGNALS)
+    ruleset = _Ruleset(_fs_rights(version), _NET_RIGHTS, scopes)
     fd = _create_ruleset(ruleset, _ruleset_size(version), 0)
     try:
         for paths, rights in ((read, _READ), (write, _WRITE), (execute, _READ | _EXECUTE)):

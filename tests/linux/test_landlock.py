@@ -119,6 +119,16 @@ def test_tcp_and_signals_and_abstract_sockets_are_denied_where_the_kernel_can(ch
     assert seen == want
 
 
+def test_signals_to_others_are_left_to_who_needs_them(child):
+    parent = os.getpid()
+
+    def act():
+        landlock.restrict(signals=True)
+        return [outcome(lambda: os.kill(parent, 0)), outcome(lambda: os.listdir("/"))]
+
+    assert child(act) == ["done", "PermissionError"]
+
+
 def test_a_path_that_is_not_there_restricts_nothing(child):
     def act():
         seen = outcome(lambda: landlock.restrict(read=["/no/such/path"]))
