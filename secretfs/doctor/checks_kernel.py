@@ -6,6 +6,7 @@ import os
 from secretfs.doctor.facts import Facts, Kernel, Step
 from secretfs.doctor.verdict import Verdict, fail, ok, unseen, warn
 
+_ABI_SCOPES = 6  # of landlock, Linux 6.12: abstract sockets and signals
 _ADMIN = "run it on the host, or give the container --device /dev/fuse --cap-add SYS_ADMIN"
 
 
@@ -66,12 +67,23 @@ def peer_pidfd(facts: Facts) -> Verdict:
 
 
 def landlock(facts: Facts) -> Verdict:
-    """It closes the file system to fs, beside its uid and its capabilities."""
+    """It closes the file system to fs and to control, beside their uids and their lack of capabilities."""
     abi = facts.kernel.landlock_abi
+    if abi >= _ABI_SCOPES:
+        return ok("landlock", f"ABI {abi}: what is not theirs is closed to fs and control")
     if abi:
-        return ok("landlock", f"ABI {abi}")
-    todo = "boot with landlock in lsm=, see /sys/kernel/security/lsm: fs is confined by its uid alone without it"
-    return warn("landlock", "this kernel has none, or it is switched off", todo)
+        found = f"ABI {abi}: files are closed to fs and control, abstract sockets of other programs are not"
+        return warn("landlock", found, "use Linux 6.12 or later")
+    found = "this kernel has none, or it is switched off: fs and control are confined by their uids and filters alone"
+    return warn("landlock", found, "boot with landlock in lsm=, see /sys/kernel/security/lsm")
+
+
+def seccomp(facts: Facts) -> Verdict:
+    """It leaves fs no system call by which it could open, connect to, execute or become anything."""
+    if facts.kernel.seccomp:
+        return ok("seccomp", "fs and control have their filters")
+    found = "no filter of system calls: this kernel has none, or this machine is neither x86_64 nor aarch64"
+    return warn("seccomp", found, "use a kernel with CONFIG_SECCOMP_FILTER: fs and control have landlock alone")
 
 
 def user_namespaces(facts: Facts) -> Verdict:

@@ -17,6 +17,7 @@ CHECKS: Final[tuple[Callable[[Facts], Verdict], ...]] = (
     checks_kernel.resend,
     checks_kernel.peer_pidfd,
     checks_kernel.landlock,
+    checks_kernel.seccomp,
     checks_kernel.user_namespaces,
     checks_host.memory_lock,
     checks_host.swap,

@@ -17,7 +17,7 @@ from typing import Final
 
 from secretfs.doctor import trial
 from secretfs.doctor.facts import Device, Engine, Host, Kernel, Swap, User
-from secretfs.linux import landlock, peer
+from secretfs.linux import landlock, peer, seccomp
 from secretfs.supervisor.setup import control_ids, fs_ids
 
 _DEVICE: Final = "/dev/fuse"
@@ -39,6 +39,7 @@ def kernel() -> Kernel:
         trial=trial.fuse_trial(),
         peer_pidfd_error=_peer_pidfd_error(),
         landlock_abi=_landlock_abi(),
+        seccomp=seccomp.available(),
         namespace_error=trial.namespace_error(),
         max_user_namespaces=_number("/proc/sys/user/max_user_namespaces"),
         unprivileged_clone=_number("/proc/sys/kernel/unprivileged_userns_clone"),

@@ -27,7 +27,7 @@ from secretfs.doctor.facts import (
 from secretfs.link.spawn import SupervisorStart
 
 START = SupervisorStart("/s", "/r", "/r/mnt", "file:/k/root.key", 256 << 20, 50)
-KERNEL = Kernel("6.9.1", True, Device(0, 0o666), Trial(Step.DONE, 0), 0, 4, 0, 1000, None, None)
+KERNEL = Kernel("6.9.1", True, Device(0, 0o666), Trial(Step.DONE, 0), 0, 6, True, 0, 1000, None, None)
 HOST = Host(0, True, 8 << 20, (), True, 0, "core", 1, True, "0", False, 1.8e9)
 ARENA = Arena(1 << 20, 0, 0, 8 << 20, 256 << 20)
 RUNNING = Running(7, START, False, ARENA)
