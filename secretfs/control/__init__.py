@@ -1,7 +1,7 @@
 """The control process: the store, the keys, the HTTP API, the attach socket and the reconciler.
 
-It has no capabilities and a uid of its own. It tells fs what the trees are, and asks the supervisor for what only root
-can do.
+It has no capabilities, a uid and a landlock domain of its own. It tells fs what the trees are, and asks the supervisor
+for what only root can do.
 
 ==================  ================================================================================================
 ``main``            the root key, lock in, serve
@@ -16,6 +16,7 @@ can do.
 ``frontends``       what else serves: the attach socket
 ``fs_link``         the words with fs
 ``broker``          the words with the supervisor; both over ``channel``
+``syscalls``        the system calls that it is refused
 ``ports``           what control needs of these two, for those who only need to know that
 ==================  ================================================================================================
 """

@@ -74,16 +74,16 @@ def landlock(facts: Facts) -> Verdict:
     if abi:
         found = f"ABI {abi}: files are closed to fs and control, abstract sockets of other programs are not"
         return warn("landlock", found, "use Linux 6.12 or later")
-    todo = "boot with landlock in lsm=, see /sys/kernel/security/lsm: control is confined by its uid alone without it"
-    return warn("landlock", "this kernel has none, or it is switched off", todo)
+    found = "this kernel has none, or it is switched off: fs and control are confined by their uids and filters alone"
+    return warn("landlock", found, "boot with landlock in lsm=, see /sys/kernel/security/lsm")
 
 
 def seccomp(facts: Facts) -> Verdict:
     """It leaves fs no system call by which it could open, connect to, execute or become anything."""
     if facts.kernel.seccomp:
-        return ok("seccomp", "fs is filtered: what it does not need is refused")
+        return ok("seccomp", "fs and control have their filters")
     found = "no filter of system calls: this kernel has none, or this machine is neither x86_64 nor aarch64"
-    return warn("seccomp", found, "use a kernel with CONFIG_SECCOMP_FILTER; landlock confines fs as well")
+    return warn("seccomp", found, "use a kernel with CONFIG_SECCOMP_FILTER: fs and control have landlock alone")
 
 
 def user_namespaces(facts: Facts) -> Verdict:

@@ -53,7 +53,7 @@ class Kernel:
     trial: Trial
     peer_pidfd_error: int
     landlock_abi: int
-    seccomp: bool  # fs can have its filter
+    seccomp: bool  # fs and control can have their filters
     namespace_error: int | None
     max_user_namespaces: int | None
     unprivileged_clone: int | None  # Debian's sysctl; None where there is none

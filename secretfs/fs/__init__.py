@@ -1,7 +1,8 @@
 """The fs process: answers the kernel, and nothing else.
 
-It runs under a uid of its own, without capabilities, in a landlock domain that opens nothing. What it serves lies in
-the arena, a memfd that outlives it: a successor finds plaintext and manifest there and serves at once.
+It runs under a uid of its own, without capabilities, in a landlock domain that opens nothing and behind a filter of
+system calls. What it serves lies in the arena, a memfd that outlives it: a successor finds plaintext and manifest there
+and serves at once.
 
 =================  ===================================================================================================
 ``journal``        batches of bytes in the arena, each there whole or not at all
@@ -17,6 +18,7 @@ the arena, a memfd that outlives it: a successor finds plaintext and manifest th
 ``flush``          what the kernel is told, in which order, in threads
 ``trees``          from the trees that control wants to commits, publications and notifications
 ``links``          the words with control and with the supervisor
+``syscalls``       the system calls that it needs while it serves
 ``main``           adopt, lock in, serve
 =================  ===================================================================================================
 """

@@ -1,8 +1,8 @@
 """fs: adopt what the supervisor left open, lock in, find the trees in the arena, serve the kernel.
 
-Everything is imported before the process locks itself in; nothing is opened afterwards, and from the first wait for the
-device on no system call is left that could. A supervisor that goes away is waited for (handover.py); when none comes,
-the plaintext is wiped and fs ends.
+Everything is imported before the process locks itself in; nothing is opened afterwards, and once INIT was handled no
+system call is left that could. A supervisor that goes away is waited for (handover.py); when none comes, the plaintext
+is wiped and fs ends.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from secretfs.fs.opens import opened_ring
 from secretfs.fs.operations import Operations
 from secretfs.fs.session import Session
 from secretfs.fs.standby import called
-from secretfs.fs.syscalls import MISSING, rules
+from secretfs.fs.syscalls import confine
 from secretfs.fs.trees import Trees
 from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.link.spawn import FsStart
-from secretfs.linux import landlock, memory, process, seccomp, seqpacket
+from secretfs.linux import landlock, memory, process, seqpacket
 from secretfs.linux.preload import preload
 
 EXIT_UNMOUNTED: Final = 3  # the connection to the kernel has ended: a successor could not serve on it either
@@ -90,7 +90,7 @@ async def _serve(host: loop.Host, start: FsStart, layout: ArenaLayout, arena_mem
         trees = Trees(manifest, arena, inodes, nursery=nursery, grow=supervisor.grow)
         hand = Hand(arena_memory)
         operations.serve(manifest, inodes, arena, opens, takes=hand.takes, released=trees.released)
-        host.begin(ready=partial(_ready, ready), answers=opens)
+        host.begin(ready=ready.set, answers=opens)
         session.begin()
         wired = _controls(trees, ready, nursery)
         given = partial(estate.given, lambda: arena.usable, ready)
@@ -115,13 +115,6 @@ async def _served_kernel(host: loop.Host, supervisor: SupervisorLink) -> int:
     return EXIT_UNMOUNTED
 
 
-def _ready(ready: trio.Event) -> None:
-    """INIT is handled, and trio runs: what fs does from here on takes few system calls, and no others are left."""
-    if not seccomp.restrict(rules(), MISSING):
-        log.warning("this machine has no filter of system calls")
-    ready.set()
-
-
 async def _serve_supervisors(
     supervisor: SupervisorLink,
     wired: Wired,
@@ -142,6 +135,7 @@ async def _serve_supervisors(
 async def _settle(trees: Trees, supervisor: SupervisorLink, ready: trio.Event) -> None:
     """Notifications are due from before, but none may go out before INIT was handled."""
     await ready.wait()
+    confine()
     supervisor.send(frames.Ready())
     await trees.settle()
     await trees.end_drains()

@@ -7,9 +7,11 @@ come and go. What is mapped can never be code. fs may kill itself, and nobody el
 import os
 from typing import Final
 
+from secretfs.fs import log
+from secretfs.linux import seccomp
 from secretfs.linux.seccomp import Rules, Where
 
-MISSING: Final = ("clone3",)  # its flags cannot be looked at: the C library then takes clone
+_MISSING: Final = ("clone3",)  # its flags cannot be looked at: the C library then takes clone
 _CLONE_THREAD: Final = 0x00010000  # linux/sched.h
 _PROT_EXEC: Final = 4
 _AF_UNIX: Final = 1
@@ -22,22 +24,17 @@ _PLAIN: Final = (
     *("poll", "read", "writev", "futex", "epoll_wait", "epoll_pwait", "epoll_ctl", "ppoll"),  # of each request
     *("recvfrom", "sendto", "recvmsg", "sendmsg", "accept4", "getsockopt", "setsockopt", "getsockname"),
     "pipe2",  # libfuse makes one for each of its threads; refused, it would try again at each request
-    *(
-        "write",
-        "close",
-        "fstat",
-        "brk",
-        "munmap",
-        "mremap",
-        "madvise",
-        "mlock",
-        "getrandom",
-        "clock_gettime",
-        "clock_nanosleep",
-    ),
-    *("gettid", "getpid", "rseq", "set_robust_list", "sigaltstack", "sched_yield", "restart_syscall"),
+    *("brk", "munmap", "mremap", "madvise", "mlock"),
+    *("write", "close", "fstat", "getrandom", "clock_gettime", "clock_nanosleep"),
+    *("gettid", "getpid", "rseq", "set_robust_list", "sigaltstack", "sched_yield", "restart_syscall", "pause"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "exit", "exit_group"),
 )
+
+
+def confine() -> None:
+    """Leave these to every thread there is and will be. To be called when INIT was handled: that takes others."""
+    if not seccomp.restrict(rules(), _MISSING):
+        log.warning("this machine has no filter of system calls")
 
 
 def rules() -> Rules:

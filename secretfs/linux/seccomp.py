@@ -76,6 +76,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {  # asm/unistd_64.h
     "newfstatat": (262, 79),
     "open_by_handle_at": (304, 265),
     "open_tree": (428, 428),
+    "pause": (34, None),
     "perf_event_open": (298, 241),
     "personality": (135, 92),
     "pidfd_getfd": (438, 438),

@@ -42,6 +42,7 @@ class Order:
 async def test_no_notification_and_no_word_of_control_before_init_is_handled(monkeypatch):
     order, ready = Order(), trio.Event()
     monkeypatch.setattr(main, "ControlLink", lambda *_: order)
+    monkeypatch.setattr(main, "confine", lambda: order.said.append("confined"))  # not this process
     async with trio.open_nursery() as nursery:
         nursery.start_soon(main._settle, order, order, ready)
         main._controls(order, ready, nursery)(None, 0)
@@ -49,7 +50,7 @@ async def test_no_notification_and_no_word_of_control_before_init_is_handled(mon
         assert order.said == []
         ready.set()
     order.said.remove("control")
-    assert order.said == [frames.Ready(), "settled", "drains"]
+    assert order.said == ["confined", frames.Ready(), "settled", "drains"]
 
 
 async def test_a_control_is_heard_when_the_one_before_has_ended(monkeypatch):

@@ -1,11 +1,9 @@
 """``secretfs daemon`` whose fs comes to grief when the test arms it, and whose kernel may be an old one.
 
-First argument: the file of faults.py; then the options of ``secretfs daemon``. $SECRETFS_TEST_SCRIPTS (JSON, by module)
-names other scripts that take the place of fs or control.
+First argument: the file of faults.py; then the options of ``secretfs daemon``.
 """
 
 import errno
-import json
 import mmap
 import os
 import subprocess
@@ -22,16 +20,14 @@ from secretfs.supervisor import child
 from secretfs.supervisor import main as supervisor
 
 FAULTY_FS = str(Path(__file__).with_name("faulty_fs.py"))
-SCRIPTS = json.loads(os.environ.get("SECRETFS_TEST_SCRIPTS", "{}")) or {"secretfs.fs": FAULTY_FS}
 faults = os.open(sys.argv[1], os.O_RDWR)
-armed = os.fstat(faults).st_size >= mmap.PAGESIZE  # else it is something of another test's
-memory = mmap.mmap(faults, mmap.PAGESIZE) if armed else bytes(mmap.PAGESIZE)
+memory = mmap.mmap(faults, mmap.PAGESIZE)
 
 
 def started(command, *, pass_fds, env, **options):
-    at = command.index("-m")
-    if script := SCRIPTS.get(command[at + 1]):
-        command = [*command[:at], script, *command[at:]]
+    if "secretfs.fs" in command:
+        at = command.index("-m")
+        command = [*command[:at], FAULTY_FS, "-m", "secretfs.fs", *command[at + 2 :]]
         env = {**env, "SECRETFS_TEST_FAULTS": str(faults)}
         pass_fds = [*pass_fds, faults]
     return subprocess.Popen(command, pass_fds=pass_fds, env=env, **options)

@@ -1,6 +1,6 @@
 """fs or control that tries, once it serves, what it should not be able to do, and says in its log how that went.
 
-``prying.py -m MODULE ARGUMENTS...``, see faulty_supervisor.py.
+``prying.py -m MODULE ARGUMENTS...``, see scripted_supervisor.py.
 """
 
 import ctypes
@@ -89,20 +89,29 @@ def outcome(act) -> str:
     return "done"
 
 
-def tries(module, name: str) -> None:
-    """Before what the module does next when it is ready."""
-    real = getattr(module, name)
+def confined(module) -> None:
+    """fs tries when it is confined."""
+    real = module.confine
 
-    async def act(*args, **kwargs):
-        if name == "_settle":
-            await args[2].wait()
+    def confine() -> None:
+        real()
         module.log.info("tried", **{name: outcome(act) for name, act in ACTS.items()})
-        return await real(*args, **kwargs)
 
-    setattr(module, name, act)
+    module.confine = confine
+
+
+def served(module) -> None:
+    """control tries when it is about to serve."""
+    real = module._serve
+
+    async def serve(*args):
+        module.log.info("tried", **{name: outcome(act) for name, act in ACTS.items()})
+        return await real(*args)
+
+    module._serve = serve
 
 
 sys.argv = [sys.argv[2], *sys.argv[3:]]
 program = importlib.import_module(f"{sys.argv[0]}.main")
-tries(program, {"secretfs.fs": "_settle", "secretfs.control": "_serve"}[sys.argv[0]])
+{"secretfs.fs": confined, "secretfs.control": served}[sys.argv[0]](program)
 sys.exit(program.main())

@@ -1,6 +1,6 @@
 """fs whose notifications of pages each say in the log that they are about to go, and wait for a byte of a FIFO.
 
-``stepped_fs.py -m secretfs.fs ARGUMENTS...``, see faulty_supervisor.py.
+``stepped_fs.py -m secretfs.fs ARGUMENTS...``, see scripted_supervisor.py.
 """
 
 import os
@@ -10,7 +10,7 @@ import pyfuse3
 
 from secretfs.fs import log
 
-gate = int(os.environ["SECRETFS_TEST_FAULTS"])
+gate = int(os.environ["SECRETFS_TEST_GATE"])
 
 
 def stepped(kind: str):

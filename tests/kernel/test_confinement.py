@@ -7,17 +7,19 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from daemons import READY_SECONDS
 
 pytestmark = pytest.mark.kernel
 
-FAULTY = str(Path(__file__).with_name("faulty_supervisor.py"))
+SCRIPTED = str(Path(__file__).with_name("scripted_supervisor.py"))
 PRYING = str(Path(__file__).with_name("prying.py"))
 NO_CAPABILITIES = {f"Cap{name}": "0" * 16 for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
 PTRACE_SEIZE = 0x4206  # sys/ptrace.h
-CHILDREN = ["fs", "control", "standby"]
+CHILDREN = ["fs", "control"]
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -25,16 +27,13 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def pids_of(daemon) -> dict[str, int]:
-    """Fs, control, and the standby, once it has locked itself in."""
-    while not any('"standby loaded"' in line for line in daemon.lines):
-        continue
-    return {**daemon.children(), "standby": daemon.standby()}
+def uid_of(pid: int) -> int:
+    return int(status_of(pid)["Uid"].split()[0])
 
 
 @pytest.mark.parametrize("name", CHILDREN)
 def test_no_capability_no_way_to_get_one_and_no_group_of_anybody_else(shared_daemon, name):
-    status = status_of(pids_of(shared_daemon)[name])
+    status = status_of(shared_daemon.children()[name])
     assert NO_CAPABILITIES.items() <= status.items()
     assert status["NoNewPrivs"] == "1"
     uids, gids = status["Uid"].split(), status["Gid"].split()
@@ -44,10 +43,10 @@ def test_no_capability_no_way_to_get_one_and_no_group_of_anybody_else(shared_dae
 
 
 def test_only_the_supervisor_is_root_and_no_two_are_the_same_user(shared_daemon):
-    children = pids_of(shared_daemon)
-    uids = {pid: status_of(pid)["Uid"].split()[0] for pid in shared_daemon.processes()}
-    assert [pid for pid, uid in uids.items() if uid == "0"] == [shared_daemon.pid]
-    assert uids[children["fs"]] != uids[children["control"]]
+    deadline = time.monotonic() + READY_SECONDS
+    while [pid for pid in shared_daemon.processes() if uid_of(pid) == 0] != [shared_daemon.pid]:
+        assert time.monotonic() < deadline, "one that starts is root until it has locked itself in"
+    assert uid_of(shared_daemon.fs_pid()) != uid_of(shared_daemon.children()["control"])
 
 
 def test_nobody_dumps_core(shared_daemon):
@@ -58,8 +57,8 @@ def test_nobody_dumps_core(shared_daemon):
 
 @pytest.mark.parametrize("name", CHILDREN)
 def test_another_process_of_the_same_user_cannot_look_inside(shared_daemon, name):
-    pid = pids_of(shared_daemon)[name]
-    uid = int(status_of(pid)["Uid"].split()[0])
+    pid = shared_daemon.children()[name]
+    uid = uid_of(pid)
     assert seen_by(uid, lambda: os.close(os.open(f"/proc/{pid}/mem", os.O_RDONLY))) == "EACCES"
     assert seen_by(uid, lambda: os.listdir(f"/proc/{pid}/fd")) == "EACCES"
     assert seen_by(uid, lambda: ptraced(pid)) == "EPERM"
@@ -96,17 +95,15 @@ def test_whoever_takes_the_place_of_fs_is_filtered_too(daemon, sign):
     assert status_of(daemon.fs_pid())["Seccomp"] == "2"
 
 
-def tried(daemon, tmp_path, module: str) -> dict[str, str]:
+def tried(daemon, module: str) -> dict[str, str]:
     """What the process says that it could do."""
-    (tmp_path / "unused").touch()
-    scripts = json.dumps({module: PRYING})
-    daemon.spawn(command=(sys.executable, FAULTY, str(tmp_path / "unused")), SECRETFS_TEST_SCRIPTS=scripts)
+    daemon.spawn(command=(sys.executable, SCRIPTED, json.dumps({module: PRYING}), ""))
     line = daemon.wait_for("tried")
     return {name: line[name] for name in line.keys() - {"time", "level", "process", "event"}}
 
 
-def test_fs_can_open_connect_execute_and_become_nothing(idle_daemon, tmp_path):
-    found = tried(idle_daemon, tmp_path, "secretfs.fs")
+def test_fs_can_open_connect_execute_and_become_nothing(idle_daemon):
+    found = tried(idle_daemon, "secretfs.fs")
     assert found.pop("thread") == found.pop("memory") == found.pop("time of day") == "done"
     assert set(found.values()) == {"EPERM"}, found
     assert {"open", "list", "make", "unix socket", "internet socket", "execute", "fork", "trace"} < found.keys()
@@ -115,8 +112,8 @@ def test_fs_can_open_connect_execute_and_become_nothing(idle_daemon, tmp_path):
     assert idle_daemon.task("--secret", "db").cat("db") == b"This is a secret"
 
 
-def test_control_can_write_to_the_state_directory_and_become_nothing(idle_daemon, tmp_path):
-    found = tried(idle_daemon, tmp_path, "secretfs.control")
+def test_control_can_write_to_the_state_directory_and_become_nothing(idle_daemon):
+    found = tried(idle_daemon, "secretfs.control")
     may = {name for name, result in found.items() if result == "done"}
     assert may == {"thread", "memory", "time of day", "unix socket", "state", "users", "watch"}, found
     closed = {"open", "list", "make", "device"}

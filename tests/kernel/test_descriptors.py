@@ -15,7 +15,7 @@ from daemons import ANSWER_SECONDS
 
 pytestmark = pytest.mark.kernel
 
-FAULTY = str(Path(__file__).with_name("faulty_supervisor.py"))
+SCRIPTED = str(Path(__file__).with_name("scripted_supervisor.py"))
 STEPPED = str(Path(__file__).with_name("stepped_fs.py"))
 VALUE = os.urandom(3 * mmap.PAGESIZE // 2).hex().encode()  # three pages
 AGAIN = 50
@@ -74,7 +74,7 @@ def test_each_step_of_a_revocation_as_a_reader_and_as_a_mapping_see_it(idle_daem
     os.mkfifo(tmp_path / "gate")
     gate = os.open(tmp_path / "gate", os.O_RDWR)
     scripts = json.dumps({"secretfs.fs": STEPPED})
-    idle_daemon.start(command=(sys.executable, FAULTY, str(tmp_path / "gate")), SECRETFS_TEST_SCRIPTS=scripts)
+    idle_daemon.start(command=(sys.executable, SCRIPTED, scripts, str(tmp_path / "gate")))
     task, fd, mapped = granted(idle_daemon)
     seen = []
     with ThreadPoolExecutor(1) as pool:
