@@ -19,6 +19,7 @@ from benchmarks.report import BenchError
 START_SECONDS: Final = 60
 END_SECONDS: Final = 20
 RUN_SECONDS: Final = 120
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -59,15 +60,27 @@ class Work:
 
 @contextlib.contextmanager
 def work() -> Iterator[Work]:
-    """For the length of a run. SIGTERM ends it as Ctrl-C does; while it is tidied up, both are ignored."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """For the length of a run. SIGTERM and SIGHUP end it as Ctrl-C does; while it is tidied up, all are ignored."""
+    for number in _ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
     with tempfile.TemporaryDirectory(prefix="secretfs-bench.") as name:
         try:
             yield Work(Path(name))
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
+            _ignore_signals()
             unmount_below(Path(name))
+
+
+def _interrupted(*_: object) -> None:
+    """The first time only: what runs is ended in order, and that takes a moment in which many press the keys again."""
+    _ignore_signals()
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def run(command: Sequence[str], *, data: bytes | None = None, environment: dict[str, str] | None = None) -> bytes:
