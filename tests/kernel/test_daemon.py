@@ -253,12 +253,13 @@ def test_a_host_s_usual_limit_of_descriptors_is_not_the_supervisors(idle_daemon)
 def test_a_supervisor_without_a_free_descriptor_lives_and_goes_on_when_it_has_some(daemon):
     daemon.secret("db", b"This is a secret")
     task = daemon.task("--secret", "db")
+    daemon.wait_for("standby loaded")
     _, most = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, most))
     os.kill(daemon.fs_pid(), signal.SIGSTOP)
     daemon.wait_for("child died", module="secretfs.fs", cause="hung")  # that it is stopped, nobody could read
-    daemon.wait_for("start failed", module="secretfs.fs")
+    daemon.wait_for("no standby")
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (most, most))
-    daemon.wait_for("child ready", module="secretfs.fs")
+    daemon.wait_for("standby loaded")
     assert task.cat("db") == b"This is a secret"
     assert daemon.out("ps", "-q")
