@@ -14,6 +14,7 @@ from secretfs.supervisor.deaths import Deaths
 from secretfs.supervisor.holdings import Holdings
 from secretfs.supervisor.watch import Watch
 
+_STOP_SECONDS: Final = 0.7
 _FIRST_DELAY_SECONDS: Final = 0.2
 _MAX_DELAY_SECONDS: Final = 30.0
 _MAX_FAILURES: Final = 10
@@ -118,9 +119,10 @@ class Succession:
         self._mount_anew()
 
     def stop(self) -> None:
-        """The daemon ends: a standby has nothing that it could end in order."""
+        """The daemon ends: a standby has nothing that it could end in order, and is not left to anybody else."""
         if self._standby:
             self._standby.kill()
+            self._standby.wait(_STOP_SECONDS)
 
     def _forget(self, cause: str) -> None:
         """No standby any more."""
