@@ -229,7 +229,10 @@ class _Worker:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
+    def __aexit__(self, *_exc: object) -> Awaitable[None]:
+        return self._worked()
+
+    async def _worked(self) -> None:
         for coroutine in self._work:
             await coroutine
 
