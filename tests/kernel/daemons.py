@@ -197,13 +197,15 @@ class Daemon:
         path = f"/services/{found['ID']}/update?version={found['Version']['Index']}"
         return self.api("POST", path, found["Spec"])["Warnings"] or []
 
-    def readers(self, count: int, service: str, files: dict[str, list[bytes]]) -> list[subprocess.Popen]:
-        """Tasks that read these files in a loop: target → what it may hold."""
+    def readers(
+        self, count: int, service: str, files: dict[str, list[bytes]], *, before: tuple[str, ...] = ()
+    ) -> list[subprocess.Popen]:
+        """Tasks that read these files in a loop: target → what it may hold; ``before`` says as whom."""
         words = [
             f"/run/secrets/{target}={','.join(hashlib.sha256(value).hexdigest() for value in values)}"
             for target, values in files.items()
         ]
-        command = [*self.program, "run", "--service", service, "--", sys.executable, READER, *words]
+        command = [*before, *self.program, "run", "--service", service, "--", sys.executable, READER, *words]
         readers = [
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.environment) for _ in range(count)
         ]
