@@ -138,7 +138,7 @@ def test_a_new_fs_that_does_not_serve_leaves_the_old_one_alone(idle_daemon, inst
     idle_daemon.start()
     readers = prepared(idle_daemon)
     fs = idle_daemon.fs_pid()
-    installed.change("fs/main.py", "    _lock_in(start)\n    return", "    raise SystemExit(5)\n    return")
+    installed.change("fs/main.py", "    _lock_in(start)\n    host", "    raise SystemExit(5)\n    host")
     os.kill(idle_daemon.pid, signal.SIGHUP)
     idle_daemon.wait_for("upgrade")
     idle_daemon.wait_for("fs is not replaced: the new one has died; the old one goes on")

@@ -48,6 +48,10 @@ class Crafty:
         """Ids of what is mounted at the path."""
         return [line.split()[0] for line in self.table() if f" {self.path} " in line]
 
+    def device(self) -> str:
+        """Of what is mounted at the path."""
+        return next(line.split()[2] for line in self.table() if f" {self.path} " in line)
+
     def inside(self, *command: str) -> None:
         subprocess.run(["nsenter", f"--mount=/proc/{self.task.pid}/ns/mnt", *command], check=True)
 
@@ -59,7 +63,7 @@ class Crafty:
 
 def test_only_what_was_checked_is_taken_away(crafty, daemon):
     """By a repair, of a mount that another has covered when the daemon repaired; and by a drop."""
-    [dead] = crafty.mounts()
+    [dead], device = crafty.mounts(), crafty.device()
     cover = ["-t", "tmpfs", "cover"] if crafty.path.is_dir() else ["--bind", "/etc/hostname"]
     crafty.inside("mount", *cover, str(crafty.path))
     daemon.kill()
@@ -67,7 +71,7 @@ def test_only_what_was_checked_is_taken_away(crafty, daemon):
     for _ in range(ATTEMPTS):
         daemon.wait_for("repaired", failed=1)
     crafty.inside("umount", str(crafty.path))
-    assert crafty.helped("repair", daemon.mountpoint) == "1 0\n"
+    assert crafty.helped("repair", daemon.mountpoint, device) == "1 0\n"
     [living] = crafty.mounts()
     assert living != dead
     assert crafty.task.do("cat", crafty.file) == VALUE.hex()
