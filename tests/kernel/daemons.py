@@ -227,8 +227,8 @@ class Daemon:
         return self._process.wait(5)
 
     def kill(self, *names: str) -> None:
-        """SIGKILL of some, or of all: first the supervisor, which would have the standby serve."""
-        pids = {"supervisor": self.pid} | self._offspring()
+        """SIGKILL of some, or of all."""
+        pids = self._offspring() | {"supervisor": self.pid}
         for name in names or pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[name], signal.SIGKILL)

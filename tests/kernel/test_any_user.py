@@ -325,6 +325,8 @@ def test_his_tasks_read_again_after_everything_was_killed(host, user, capsys, ro
     for _ in range(rounds):
         task = user.task("--service", "web")
         readers = host.readers(READERS, "web", {"db": [VALUE]}, before=user.becoming)
+        while host.standby() is None:  # one that is not known yet would serve on
+            continue
         host.kill()
         assert task.cat("db") in DEAD
         host.start()
