@@ -5,7 +5,7 @@ what the tag proves), under their numbers.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,9 +33,11 @@ class Caller:
     pid: int
 
 
-class AuditRecord(msgspec.Struct, frozen=True, gc=False):
+class AuditRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One act. ``action`` is what a person would type: ``secret create``, ``service update``, ``task attach``; or
     ``open``.
+
+    ``again``: so many ns later the same was done again, and again; only as it is stored, see ``decoded``.
     """
 
     time_ns: int
@@ -46,6 +48,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     uid: int
     pid: int
     detail: Mapping[str, object] = {}
+    again: Sequence[int] = ()
 
 
 _RECORDS: Final = msgspec.json.Decoder(list[AuditRecord])
@@ -65,11 +68,21 @@ def number_of(item: Item) -> int:
 
 
 def decoded(item: Item) -> list[AuditRecord]:
-    """The records of a row. Raises: CorruptRecordError."""
+    """The records of a row, each act for itself. Raises: CorruptRecordError."""
     try:
-        return _RECORDS.decode(memoryview(item.value)[TAG_BYTES:])
+        stored = _RECORDS.decode(memoryview(item.value)[TAG_BYTES:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise corrupt(item.key) from None
+    if not any(record.again for record in stored):
+        return stored
+    return sorted((act for record in stored for act in _acts(record)), key=lambda act: act.time_ns)
+
+
+def _acts(record: AuditRecord) -> Iterator[AuditRecord]:
+    first = msgspec.structs.replace(record, again=())
+    yield first
+    for later in record.again:
+        yield msgspec.structs.replace(first, time_ns=record.time_ns + later)
 
 
 async def rows(store: Store, after: int = -1) -> AsyncIterator[tuple[int, list[AuditRecord]]]:

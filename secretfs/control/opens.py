@@ -1,18 +1,20 @@
 """Opens on their way from the ring into the audit. Rule: a slot is free when what it says is stored, and not before.
 
 fs writes each open into the ring before it answers it (``link/ring.py``). Here it gets its names and its program, while
-they can still be found, and is stored in batches: the head of the chain, in the same commit, says how far the ring was
-read, so none is stored twice or left out, whenever this process is killed. While the store takes nothing, the ring
-fills; what does not fit is counted by fs, and that is a record as well.
+they can still be found, and is stored in batches, those that differ in nothing but their time as one record: the head
+of the chain, in the same commit, says how far the ring was read, so none is stored twice or left out, whenever this
+process is killed. While the store takes nothing, the ring fills; what does not fit is counted by fs, and that is a
+record as well.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
 import trio
 
 from secretfs.control import log
@@ -24,7 +26,7 @@ from secretfs.control.usecases.commits import Commits
 from secretfs.core.names import Kind, ObjectId, TaskId
 from secretfs.errors import CorruptRecordError, SecretfsError
 from secretfs.link import ring
-from secretfs.link.ring import Opened, Subject
+from secretfs.link.ring import Gathered, Subject
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,7 +37,7 @@ TRIM_SECONDS: Final = 600.0  # between looks at the age of the audit
 LAST_PAUSE_SECONDS: Final = 0.016  # a process that has ended has no name any more
 CROWD: Final = 20  # so many within GATHER_SECONDS, and the next ones share the commit as well
 CROWD_SECONDS: Final = 0.25
-MOST: Final = 2500  # opens in one row
+MOST: Final = 4096  # slots that go into one row
 _KINDS: Final = tuple(Kind)
 _MOST_NAMES: Final = 4096  # of tasks that are remembered: one may end before its opens are read
 _MAX_STATUS_BYTES: Final = 4096
@@ -123,38 +125,36 @@ class Opens:
         the first that come, later and later for those of a crowd, since a process that is woken for each open takes
         the processor from who opens.
         """
-        found: list[AuditRecord] = []
+        times: Gathered = {}
+        found: list[AuditRecord] = []  # one for each of ``times``
         self._processes.clear()
-        slot = self._slot()
+        first = slot = self._slot()
         began, pause = trio.current_time(), FIRST_PAUSE_SECONDS
         while True:
-            slot = await self._read(slot, found)
-            if len(found) == MOST:
+            slot = self._read(slot, first + MOST, times)
+            found += [await self._record(times[same][0], same) for same in list(times)[len(found) :]]
+            if slot >= first + MOST:
                 break
-            until = began + (GATHER_SECONDS if len(found) < CROWD else CROWD_SECONDS)
+            until = began + (GATHER_SECONDS if slot < first + CROWD else CROWD_SECONDS)
             with trio.move_on_at(until) as scope:
                 await trio.sleep(pause)
                 pause = min(2 * pause, LAST_PAUSE_SECONDS)
                 await self._woken(slot)
             if scope.cancelled_caught or trio.current_time() >= until:
                 break
+        records = [_with_all(record, acts) for record, acts in zip(found, times.values(), strict=True)]
         lost = self._words[ring.LOST]
         if lost != self._lost():
             detail = {"Opens": lost - self._lost()}
-            found.append(AuditRecord(self._words[ring.LOST_AT], "opens lost", "task", "", "", 0, 0, detail))
-        return found, slot, lost
+            records.append(AuditRecord(self._words[ring.LOST_AT], "opens lost", "task", "", "", 0, 0, detail))
+        return records, slot, lost
 
-    async def _read(self, slot: int, found: list[AuditRecord]) -> int:
-        """Add what is there from this slot on, up to MOST; the slot that comes next."""
-        head = self._words[ring.HEAD]
-        for opened in ring.read_all(self._ring, slot, head, most=MOST - len(found)):
-            if opened is None:
-                log.error("an open could not be read from the ring")
-                continue
-            named = self._subjects.get(opened.subject) or await self._named(opened.subject)
-            found.append(self._record(opened, named))
-            slot = opened.next
-        return slot if len(found) == MOST else head
+    def _read(self, slot: int, end: int, times: Gathered) -> int:
+        """Gather what is there from this slot on, up to ``end``; the slot that comes next."""
+        after, left_out = ring.gather(self._ring, slot, self._words[ring.HEAD], times, end=end)
+        if left_out:
+            log.error("opens could not be read from the ring", count=left_out)
+        return after
 
     async def _stored(self, batch: tuple[list[AuditRecord], int, int]) -> None:
         records, slot, lost = batch
@@ -162,14 +162,16 @@ class Opens:
             await self._commits.keep(records, ring=self._id, slot=slot, lost=lost)
         self._words[ring.TAIL] = slot
 
-    def _record(self, opened: Opened, named: _Named) -> AuditRecord:
+    async def _record(self, time_ns: int, same: bytes) -> AuditRecord:
+        opened = ring.opened(same)
+        named = self._subjects.get(opened.subject) or await self._named(opened.subject)
         thread = opened.thread
         pid, program = self._processes.get(thread) or self._processes.setdefault(thread, _process(thread))
         detail = {**named.detail, "GID": opened.gid, "Program": program}
         if opened.repeated:
             detail["Repeated"] = True
         object_id = opened.subject.object_id
-        return AuditRecord(opened.time_ns, "open", named.kind, object_id, named.name, opened.uid, pid, detail)
+        return AuditRecord(time_ns, "open", named.kind, object_id, named.name, opened.uid, pid, detail)
 
     async def _named(self, subject: Subject) -> _Named:
         kind = _KINDS[subject.kind]
@@ -225,6 +227,12 @@ async def _trim(commits: Commits) -> None:
         with trio.move_on_after(TRIM_SECONDS):
             await commits.chain.too_much.wait()
         commits.chain.too_much = trio.Event()
+
+
+def _with_all(record: AuditRecord, times: Sequence[int]) -> AuditRecord:
+    """All opens that were the same, in one record."""
+    first, *later = times
+    return msgspec.structs.replace(record, again=[time_ns - first for time_ns in later]) if later else record
 
 
 def _process(thread: int) -> tuple[int, str]:

@@ -64,7 +64,7 @@ class Opens:
         if answered == self._head:
             return None
         try:
-            last = ring.read(self._ring, answered, self._head)
+            last = ring.opened(ring.read(self._ring, answered, self._head)[1])
         except LinkError:
             return None
         return last.thread, last.subject

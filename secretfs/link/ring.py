@@ -14,8 +14,6 @@ its place since the ring was made, so a record that is read twice is known.
 """
 
 import struct
-from collections.abc import Iterator
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from secretfs.errors import LinkError
@@ -40,15 +38,16 @@ WAITING: Final = 33  # control sets it before it sleeps; fs clears it and wakes 
 REPEATED: Final = 1  # flag: fs died after the record before this one of the same thread; the kernel asked again
 
 SLOT: Final = struct.Struct("<QQIIII160s")
+_RECORD: Final = struct.Struct("<QQ176s")  # the same: number, time, all the rest
+_WHO: Final = struct.Struct("<IIII")  # the rest: these, and the subject
 _MORE: Final = struct.Struct("<Q184s")
 _SUBJECT: Final = struct.Struct("<HBI25s25s")
 _FIRST_BYTES: Final = 160
 _MORE_BYTES: Final = 184
 _MAX_TARGET_BYTES: Final = 4096  # PATH_MAX
-_KNOWN_SUBJECTS: Final = 4096
 
 
-class Subject(NamedTuple):  # as Opened: made for every open, and a frozen dataclass takes four times as long
+class Subject(NamedTuple):
     """What was opened; kind 0 secret, 1 config."""
 
     kind: int
@@ -59,16 +58,17 @@ class Subject(NamedTuple):  # as Opened: made for every open, and a frozen datac
 
 
 class Opened(NamedTuple):
-    """One open. ``number`` is its first slot's, ``next`` that of the record after it."""
+    """Who opened what: all of an open but its time."""
 
-    number: int
-    next: int
-    time_ns: int
     thread: int
     uid: int
     gid: int
     repeated: bool
     subject: Subject
+
+
+Gathered = dict[bytes, list[int]]
+"""For each that is the same in all but its time, as ``opened`` takes it: the times, ns since 1970, in order."""
 
 
 def subject_slots(subject: Subject) -> tuple[bytes, ...]:
@@ -91,47 +91,76 @@ def put_more(ring: memoryview, number: int, part: bytes) -> None:
     _MORE.pack_into(ring, slot_at(number), number, part)
 
 
-def read(ring: memoryview, number: int, head: int) -> Opened:
-    """The record that begins in this slot. Raises LinkError when there is none that is whole before ``head``."""
-    found, time_ns, thread, uid, gid, flags, part = SLOT.unpack_from(ring, slot_at(number))
-    size = _SUBJECT.unpack_from(part)[0]
+def read(ring: memoryview, number: int, head: int) -> tuple[int, bytes, int]:
+    """Time, all the rest as ``opened`` takes it, and the slot after it, of the record that begins in this slot.
+
+    Raises LinkError when there is none that is whole before ``head``.
+    """
+    found, time_ns, same = _RECORD.unpack_from(ring, slot_at(number))
+    size = _SUBJECT.unpack_from(same, _WHO.size)[0]
     end = number + 1 + max(0, -(-(size - _FIRST_BYTES) // _MORE_BYTES))
     if found != number or end > head or not _SUBJECT.size <= size <= _SUBJECT.size + _MAX_TARGET_BYTES:
         raise LinkError(f"slot {number} of the ring of opens holds no record")
-    whole = part + b"".join(_goes_on(ring, more) for more in range(number + 1, end))
-    subject = _subject(whole[:size])
-    return Opened(number, end, time_ns, thread, uid, gid, bool(flags & REPEATED), subject)
+    same += b"".join(_goes_on(ring, more) for more in range(number + 1, end))
+    opened(same)
+    return time_ns, same, end
 
 
-def read_all(ring: memoryview, number: int, head: int, *, most: int) -> Iterator[Opened | None]:
-    """Up to ``most`` records from a slot on; None for a slot that holds none, and is left out."""
-    last = number + most
-    while number < min(head, last):
-        for opened in _read_short(ring, number, min(head, last)):
-            yield opened
-            number += 1
-        if number < min(head, last):
+def opened(same: bytes) -> Opened:
+    """What a record says. Raises LinkError."""
+    thread, uid, gid, flags = _WHO.unpack_from(same)
+    size, kind, version, task, object_id = _SUBJECT.unpack_from(same, _WHO.size)
+    target = same[_WHO.size + _SUBJECT.size : _WHO.size + size].decode("utf-8", "surrogateescape")
+    try:
+        subject = Subject(kind, version, task.decode("ascii"), object_id.decode("ascii"), target)
+    except UnicodeDecodeError as exc:
+        raise LinkError("a record of the ring of opens has an ID that is not ASCII") from exc
+    return Opened(thread, uid, gid, flags & REPEATED != 0, subject)
+
+
+def gather(ring: memoryview, number: int, head: int, found: Gathered, *, end: int) -> tuple[int, int]:
+    """Add the records that begin in a slot from one on and before ``end``; the slot that comes next, and how many
+    slots held no record and were left out.
+    """
+    left_out = 0
+    end = min(head, end)
+    while number < end:
+        number = _gather_short(ring, number, end, found)
+        if number < end:
             try:
-                opened = read(ring, number, head)
+                time_ns, same, number = read(ring, number, head)
             except LinkError:
                 number += 1
-                yield None
+                left_out += 1
             else:
-                last += opened.next - number - 1
-                number = opened.next
-                yield opened
+                found.setdefault(same, []).append(time_ns)
+    return number, left_out
 
 
-def _read_short(ring: memoryview, number: int, end: int) -> Iterator[Opened]:
-    """The records of one slot each, up to one that is not, to ``end`` or to the end of the ring."""
+def _gather_short(ring: memoryview, number: int, end: int, found: Gathered) -> int:
+    """The records of one slot each, up to one that is not, to ``end`` or to the end of the ring. A task opens the same
+    again and again, so there is no more here than has to be done for each open.
+    """
     end = min(end, number - number % SLOTS + SLOTS)
-    slots = ring[slot_at(number) : slot_at(end - 1) + SLOT_BYTES]
-    for found, time_ns, thread, uid, gid, flags, part in SLOT.iter_unpack(slots):
-        subject = _whole(part)
-        if found != number or subject is None:
-            return
+    for at, time_ns, same in _RECORD.iter_unpack(ring[slot_at(number) : slot_at(end - 1) + SLOT_BYTES]):
+        if at != number:
+            break
+        times = found.get(same)
+        if times is None:
+            if not _is_short(same):
+                break
+            times = found[same] = []
+        times.append(time_ns)
         number += 1
-        yield Opened(found, number, time_ns, thread, uid, gid, flags & REPEATED != 0, subject)
+    return number
+
+
+def _is_short(same: bytes) -> bool:
+    try:
+        opened(same)
+    except LinkError:
+        return False
+    return bool(_SUBJECT.size <= _SUBJECT.unpack_from(same, _WHO.size)[0] <= _FIRST_BYTES)
 
 
 def _goes_on(ring: memoryview, number: int) -> bytes:
@@ -140,22 +169,3 @@ def _goes_on(ring: memoryview, number: int) -> bytes:
         raise LinkError(f"slot {number} of the ring of opens is of another record")
     more: bytes = part
     return more
-
-
-@lru_cache(_KNOWN_SUBJECTS)
-def _whole(part: bytes) -> Subject | None:
-    """The subject of which a slot holds all, if it does. A task opens the same ones again and again."""
-    size = _SUBJECT.unpack_from(part)[0]
-    try:
-        return _subject(part[:size]) if _SUBJECT.size <= size <= _FIRST_BYTES else None
-    except LinkError:
-        return None
-
-
-def _subject(whole: bytes) -> Subject:
-    _, kind, version, task, object_id = _SUBJECT.unpack_from(whole)
-    target = whole[_SUBJECT.size :].decode("utf-8", "surrogateescape")
-    try:
-        return Subject(kind, version, task.decode("ascii"), object_id.decode("ascii"), target)
-    except UnicodeDecodeError as exc:
-        raise LinkError("a record of the ring of opens has an ID that is not ASCII") from exc
