@@ -6,8 +6,9 @@ thread, and writes an eventfd when it wants a turn. The host, in the main thread
 ``pyfuse3.main``. That never waits: no handler does, and where pyfuse3 would wait for the device, the host blocks, and
 gives trio its turns.
 
-pyfuse3 looks ``trio`` up in its module when it runs (pyfuse3.asyncio replaces it the same way), so it gets a namespace
-of its own. There is one worker, so the lock has nobody to keep out.
+pyfuse3 looks ``trio`` up in its module when it runs (pyfuse3.asyncio replaces it the same way), and so it does
+``_wait_fuse_readable``, which takes a lock around the wait for the device. There is one worker, so the lock has nobody
+to keep out: that function is replaced as a whole.
 
 The device is O_NONBLOCK: with a blocking one, a request that vanished (its reader was killed) between poll and read
 would freeze fs until the next one. EAGAIN then ends the loop, which is started again; pyfuse3 leaks its 1 MiB buffer
@@ -18,9 +19,8 @@ import errno
 import os
 import select
 import time
-import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -31,16 +31,7 @@ import trio
 MAX_RESTARTS: Final = 64
 
 T = TypeVar("T")
-
-
-@types.coroutine
-def _over() -> Generator[None, None, None]:
-    yield from ()
-
-
-DONE: Final = _over()  # to await it is over at once, any number of times: nothing is made for each request
-for _ in DONE:  # a generator of this kind is its own iterator (PEP 492)
-    pass
+Wait = Callable[[], Coroutine[Any, Any, bool]]
 
 
 class Answers(Protocol):
@@ -89,9 +80,10 @@ class Host:
         result: T = self._result.unwrap()
         return result
 
-    def begin(self, *, ready: Callable[[], object], answers: Answers) -> None:
-        """From here on pyfuse3 waits here. ``ready`` is called at the first wait, ``answers`` as it says."""
-        self._ready, self._answers = ready, answers
+    def begin(self, device: int, *, ready: Callable[[], object], answers: Answers) -> None:
+        """From here on pyfuse3 waits here. ``ready`` is called when its loop begins, ``answers`` as it says."""
+        self._device, self._ready, self._answers = device, ready, answers
+        self._request = [(device, select.POLLIN)]
         install(self.wait)
 
     async def serve(self) -> bool:
@@ -105,39 +97,35 @@ class Host:
         result: bool = session.result.unwrap()
         return result
 
-    def wait(self, device: int) -> Awaitable[None]:
-        """Block until the device has a request, or seems to. Raises trio.ClosedResourceError when it is served no more.
+    async def wait(self) -> bool:
+        """Block until the device has a request, or seems to; False when it is served no more.
 
         Trio gets the turns that it wants, one round of them between two requests.
         """
         if self._answers.unanswered:
             self._answers.answered()
-        if device != self._device:
-            self._begin(device)
-        elif not self._turns and self._poll.poll(self._patience) == self._request:
-            return DONE
+        if not self._turns and self._poll.poll(self._patience) == self._request:
+            return True
+        return self._waited()
+
+    def _waited(self) -> bool:
         spins = self._spin_seconds and not self._turns
         while True:
             self._give_turns()
             if not (self._served and self._served.wanted):
-                raise trio.ClosedResourceError
+                return False
             if self._spun() if spins else self._look(0 if self._turns else None):
-                return DONE
+                return True
             spins = False
 
     def _serve(self, session: "_Session") -> None:
+        if not session.wanted:
+            return
         self._served = session
-        session.serve()
+        self._poll.register(self._device, select.POLLIN)
+        session.serve(self._ready)
+        self._poll.unregister(self._device)
         self._served = None
-        if self._device >= 0:
-            self._poll.unregister(self._device)
-            self._device = -1
-
-    def _begin(self, device: int) -> None:
-        self._poll.register(device, select.POLLIN)
-        self._device = device
-        self._request = [(device, select.POLLIN)]
-        self._ready()
 
     def _spun(self) -> bool:
         until = time.perf_counter() + self._spin_seconds
@@ -177,7 +165,8 @@ class _Session:
         self.result: outcome.Outcome[bool]
         self._trio = trio.lowlevel.current_trio_token()
 
-    def serve(self) -> None:
+    def serve(self, ready: Callable[[], object]) -> None:
+        self._trio.run_sync_soon(ready)
         self.result = outcome.capture(served)
         self._trio.run_sync_soon(self.ended.set)
 
@@ -204,18 +193,16 @@ def drive() -> None:
     raise RuntimeError("pyfuse3 waited for something that is not the device")
 
 
-def install(wait: Callable[[int], Awaitable[None]]) -> None:
-    """Give pyfuse3 the scheduling described above. ``wait`` returns what is done when the device has a request, and
-    raises trio.ClosedResourceError when no more are to be taken.
+def install(wait: Wait) -> None:
+    """Give pyfuse3 the scheduling described above. ``wait`` returns when the device has a request (True), or no more
+    are to be taken (False).
     """
+    pyfuse3._wait_fuse_readable = wait  # type: ignore[attr-defined]
     pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
         open_nursery=_Worker,
-        Lock=_FreeLock,
-        ClosedResourceError=trio.ClosedResourceError,
         lowlevel=SimpleNamespace(
             current_task=lambda: SimpleNamespace(name="fs"),
             current_trio_token=lambda: None,
-            wait_readable=wait,
         ),
     )
 
@@ -229,20 +216,9 @@ class _Worker:
     async def __aenter__(self) -> Self:
         return self
 
-    def __aexit__(self, *_exc: object) -> Awaitable[None]:
-        return self._worked()
-
-    async def _worked(self) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         for coroutine in self._work:
             await coroutine
 
     def start_soon(self, act: Callable[..., Coroutine[Any, Any, None]], *args: object, name: str) -> None:  # noqa: ARG002
         self._work.append(act(*args))
-
-
-class _FreeLock:
-    def __aenter__(self) -> Awaitable[None]:
-        return DONE
-
-    def __aexit__(self, *_exc: object) -> Awaitable[None]:
-        return DONE

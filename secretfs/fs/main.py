@@ -90,7 +90,7 @@ async def _serve(host: loop.Host, start: FsStart, layout: ArenaLayout, arena_mem
         trees = Trees(manifest, arena, inodes, nursery=nursery, grow=supervisor.grow)
         hand = Hand(arena_memory)
         operations.serve(manifest, inodes, arena, opens, takes=hand.takes, released=trees.released)
-        host.begin(ready=ready.set, answers=opens)
+        host.begin(session.device, ready=ready.set, answers=opens)
         session.begin()
         wired = _controls(trees, ready, nursery)
         given = partial(estate.given, lambda: arena.usable, ready)

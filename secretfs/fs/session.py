@@ -8,11 +8,9 @@ the device takes the socket's place. No patch of pyfuse3 or libfuse.
 import errno
 import os
 import socket
-from collections.abc import Awaitable
 from typing import Final
 
 import pyfuse3
-import trio
 
 from secretfs.fs import loop
 from secretfs.fs.operations import Operations
@@ -29,24 +27,22 @@ class _Once:
     def __init__(self) -> None:
         self._taken = False
 
-    def wait(self, _fd: int) -> Awaitable[None]:
-        if self._taken:
-            raise trio.ClosedResourceError
-        self._taken = True
-        return loop.DONE
+    async def wait(self) -> bool:
+        taken, self._taken = self._taken, True
+        return not taken
 
 
 class Session:
     """One per process: pyfuse3 knows no more."""
 
     def __init__(self, start: FsStart, operations: Operations) -> None:
-        """``handle_init`` comes next, then ``begin``."""
+        """``handle_init`` comes next, then ``begin``. ``device`` is what to wait for from there on."""
         self._start = start
         self._reply = b""
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.send(bytes.fromhex(start.init))
-        self._place = theirs.detach()
-        pyfuse3.init(operations, f"/dev/fd/{self._place}", {"default_permissions"})
+        self.device = theirs.detach()
+        pyfuse3.init(operations, f"/dev/fd/{self.device}", {"default_permissions"})
 
     def handle_init(self) -> None:
         """Have libfuse answer INIT. Nobody hears of it yet."""
@@ -60,11 +56,11 @@ class Session:
 
         Raises OSError; EINVAL if this is a standby and the kernel cannot send requests again.
         """
-        os.dup2(self._start.fuse_fd, self._place, inheritable=False)
+        os.dup2(self._start.fuse_fd, self.device, inheritable=False)
         if self._start.standby:
-            fuse.resend(self._place)  # a supervisor that has just died has not done it
+            fuse.resend(self.device)  # a supervisor that has just died has not done it
         try:
-            os.write(self._place, self._reply)
+            os.write(self.device, self._reply)
         except OSError as refusal:
             if refusal.errno not in _HARMLESS:
                 raise

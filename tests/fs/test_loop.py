@@ -12,7 +12,7 @@ import trio
 import trio.lowlevel
 
 from secretfs.fs import loop
-from secretfs.fs.loop import DONE, Host
+from secretfs.fs.loop import Host
 
 ENOUGH_SECONDS = 10
 SILENT = SimpleNamespace(unanswered=False)
@@ -21,6 +21,7 @@ SILENT = SimpleNamespace(unanswered=False)
 @pytest.fixture(autouse=True)
 def namespace(monkeypatch):
     monkeypatch.setattr(pyfuse3, "trio", trio)
+    monkeypatch.setattr(pyfuse3, "_wait_fuse_readable", pyfuse3._wait_fuse_readable)
 
 
 class Device:
@@ -44,13 +45,7 @@ class Device:
             nursery.start_soon(self._worker, name="worker")
 
     async def _worker(self):
-        lock = pyfuse3.trio.Lock()
-        while True:
-            try:
-                async with lock:
-                    await pyfuse3.trio.lowlevel.wait_readable(self.reading)
-            except pyfuse3.trio.ClosedResourceError:
-                return
+        while await pyfuse3._wait_fuse_readable():
             request = os.read(self.reading, 1)
             if not request:
                 return
@@ -65,10 +60,10 @@ def device(monkeypatch):
     os.close(found.reading)
 
 
-def hosted(main, *, spin=0.0):
+def hosted(main, device=None, *, spin=0.0):
     """Run it with a host of its own, which is what it gets."""
     host = Host(spin)
-    host.begin(ready=lambda: None, answers=SILENT)
+    host.begin(device.reading if device else 0, ready=lambda: None, answers=SILENT)
 
     async def limited():
         with trio.fail_after(ENOUGH_SECONDS):
@@ -123,7 +118,7 @@ def test_requests_are_served_to_the_end_of_the_connection(device, spin):
             nursery.start_soon(client)
             return await host.serve()
 
-    assert hosted(main, spin=spin) is False
+    assert hosted(main, device, spin=spin) is False
     assert b"".join(device.served) == bytes(range(100))
 
 
@@ -134,7 +129,7 @@ def test_a_request_from_elsewhere_wakes_a_host_that_sleeps(device):
         trio.lowlevel.current_trio_token().run_sync_soon(asked.start)
         return await host.serve()
 
-    assert hosted(main) is False
+    assert hosted(main, device) is False
     assert device.served == [b"x"]
 
 
@@ -142,12 +137,12 @@ def test_ready_is_said_at_the_first_wait(device):
     said = []
 
     async def main(host):
-        host.begin(ready=lambda: said.append(len(device.served)), answers=SILENT)
+        host.begin(device.reading, ready=lambda: said.append(len(device.served)), answers=SILENT)
         device.ask(b"xxx")
         device.end()
         await host.serve()
 
-    hosted(main)
+    hosted(main, device)
     assert said == [0]
 
 
@@ -170,12 +165,12 @@ def test_the_next_wait_says_that_what_came_before_is_answered(device):
     answers = Answers(device)
 
     async def main(host):
-        host.begin(ready=lambda: None, answers=answers)
+        host.begin(device.reading, ready=lambda: None, answers=answers)
         device.ask(b"vwxyz")
         device.end()
         await host.serve()
 
-    hosted(main)
+    hosted(main, device)
     assert answers.told == [1, 3, 5]
 
 
@@ -196,7 +191,7 @@ def test_a_busy_device_lets_trio_have_a_turn_between_two_requests(device):
             await host.serve()
             nursery.cancel_scope.cancel()
 
-    hosted(main)
+    hosted(main, device)
     assert {*range(1, 100)} <= {*turns}
 
 
@@ -215,7 +210,7 @@ def test_a_busy_device_can_be_left(device):
             await host.serve()
         return scope.cancelled_caught
 
-    assert hosted(main), "there always was another request"
+    assert hosted(main, device), "there always was another request"
     device.end()
 
 
@@ -227,7 +222,7 @@ def test_a_device_that_was_left_is_served_again_when_that_is_asked_for(device):
         device.end()
         return await host.serve()
 
-    assert hosted(main) is False
+    assert hosted(main, device) is False
     assert device.served == [b"x"]
 
 
@@ -244,10 +239,12 @@ def test_a_request_that_comes_while_it_spins_is_taken_without_sleeping(device, m
 
     async def main(host):
         monkeypatch.setattr(loop.time, "perf_counter", counted)
+        device.ask()
         return await host.serve()
 
-    assert hosted(main, spin=5.0) is False
+    assert hosted(main, device, spin=5.0) is False
     assert asked >= 3
+    assert device.served == [b"x", b"x"]
 
 
 def test_a_host_that_has_spun_in_vain_sleeps_and_does_not_spin_after_a_turn_of_trio(device, monkeypatch):
@@ -278,7 +275,7 @@ def test_a_host_that_has_spun_in_vain_sleeps_and_does_not_spin_after_a_turn_of_t
             nursery.start_soon(turns)
             return await host.serve()
 
-    assert hosted(main, spin=0.001) is False
+    assert hosted(main, device, spin=0.001) is False
 
 
 class Session:
@@ -335,13 +332,9 @@ def test_a_session_that_waits_for_anything_else_is_a_bug_that_is_said(monkeypatc
         hosted(Host.serve)
 
 
-async def test_what_is_done_can_be_awaited_any_number_of_times():
-    assert [await DONE for _ in range(3)] == [None] * 3
-
-
 def test_pyfuse3_gets_the_scheduling_and_nothing_of_trio_that_it_does_not_use():
     wait = Host(0.0).wait
     loop.install(wait)
-    assert pyfuse3.trio.lowlevel.wait_readable == wait
-    assert pyfuse3.trio.ClosedResourceError is trio.ClosedResourceError
-    assert not hasattr(pyfuse3.trio, "run")
+    assert pyfuse3._wait_fuse_readable == wait
+    assert {*vars(pyfuse3.trio)} == {"open_nursery", "lowlevel"}
+    assert {*vars(pyfuse3.trio.lowlevel)} == {"current_task", "current_trio_token"}
