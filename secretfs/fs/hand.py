@@ -2,7 +2,7 @@
 
 from mmap import mmap
 
-from secretfs.link.hand import OFFSET, RECORD, hand_in
+from secretfs.link.hand import NUMBERS, OFFSET, RECORD, hand_in
 
 _PACK = RECORD.pack_into
 
@@ -16,5 +16,5 @@ class Hand:
 
     def takes(self, operation: int, what: int, caller: int) -> None:
         """A request begins; ``operation`` by its place in OPERATIONS."""
-        self._number += 1
+        self._number = self._number + 1 & NUMBERS
         _PACK(self._arena, OFFSET, self._number, what, caller, operation)

@@ -27,27 +27,38 @@ class Opens:
         self._words = self._ring[: ring.HEADER_BYTES].cast("Q")
         self._wake = wake
         self._head = self._words[HEAD]
+        self._full = self._words[TAIL] + SLOTS  # the slot that was not free when TAIL was last looked at
+        self._at = ring.slot_at(self._head)
         self._in_doubt = self._unanswered()
         self._words[ANSWERED] = self._head
         self.unanswered = True  # what is there from before may not have been told
 
     def record(self, subject: tuple[bytes, ...], thread: int, uid: int, gid: int) -> None:
-        """Write an open down; when there is no room, count it as lost."""
+        """Write an open down; when there is no room, count it as lost.
+
+        Every number that is not needed here is one that need not be made: they are most of what this costs.
+        """
         head = self._head
-        words = self._words
-        if head + len(subject) - words[TAIL] > SLOTS:
-            words[LOST_AT] = time.time_ns()
-            words[LOST] += 1
+        end = head + len(subject)
+        if end > self._full and not self._has_room(end):
             return
         flags = self._flags(subject, thread) if self._in_doubt else 0
-        at = ring.HEADER_BYTES + head % SLOTS * ring.SLOT_BYTES
-        _PACK(self._ring, at, head, time.time_ns(), thread, uid, gid, flags, subject[0])
-        head += 1
-        for part in subject[1:]:
-            ring.put_more(self._ring, head, part)
-            head += 1
-        words[HEAD] = self._head = head
+        _PACK(self._ring, self._at, head, time.time_ns(), thread, uid, gid, flags, subject[0])
+        for number, part in enumerate(subject[1:], start=head + 1) if len(subject) > 1 else ():
+            ring.put_more(self._ring, number, part)
+        self._words[HEAD] = self._head = end
+        self._at = self._at + ring.SLOT_BYTES if end == head + 1 and end % SLOTS else ring.slot_at(end)
         self.unanswered = True
+
+    def _has_room(self, end: int) -> bool:
+        """Whether the slots before ``end`` are free by now."""
+        words = self._words
+        self._full = words[TAIL] + SLOTS
+        if end <= self._full:
+            return True
+        words[LOST_AT] = time.time_ns()
+        words[LOST] += 1
+        return False
 
     def answered(self) -> None:
         """Whatever was recorded has had its answer: to be called when ``unanswered``, before the next request."""

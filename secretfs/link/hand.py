@@ -5,7 +5,8 @@
     number u64 | inode or file handle u64 | caller u32 | operation u32
 
 When fs dies over a request, the kernel sends that one again to the next fs, first of all. ``number`` counts the
-requests of one fs after the other: if each has taken one and died of it, it has gone up by one with each.
+requests of one fs after the other, and begins anew after 255 (so that CPython need not make a new int for each): if
+each has taken one and died of it, it has gone up by one with each.
 """
 
 import struct
@@ -14,6 +15,7 @@ from mmap import mmap
 from typing import Final
 
 OFFSET: Final = 1024  # in the arena; an older fs leaves zeros there
+NUMBERS: Final = 255
 RECORD: Final = struct.Struct("<QQII")
 OPERATIONS: Final = (
     "none", "lookup", "getattr", "setattr", "open", "read", "release", "opendir", "readdir", "releasedir", "statfs",
@@ -34,7 +36,7 @@ class Hand:
     def repeats(self, other: "Hand") -> bool:
         """Whether this is the request after ``other``, and looks the same."""
         same = (self.what, self.caller, self.operation) == (other.what, other.caller, other.operation)
-        return same and self.number == other.number + 1
+        return same and self.number & NUMBERS == other.number + 1 & NUMBERS
 
 
 def hand_in(arena: mmap) -> Hand:
