@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from secretfs.errors import SetupError, StoreError, StoreVersionError
-from secretfs.store.rows import checksum, corrupt, transaction
+from secretfs.store.rows import LOG_BYTES, checksum, corrupt, transaction
 
 APPLICATION_ID: Final = 0x5346_5331  # "SFS1"
 SCHEMA: Final = 1
@@ -25,7 +25,7 @@ _PRAGMAS: Final = (
     "cell_size_check = ON",
     "trusted_schema = OFF",
     "temp_store = MEMORY",
-    "journal_size_limit = 262144",  # what is left of a log that was not emptied
+    f"journal_size_limit = {LOG_BYTES}",  # what is left of a log that was not emptied
 )
 _TABLES: Final = (
     """CREATE TABLE record (

@@ -19,6 +19,7 @@ from secretfs.errors import (
 )
 from secretfs.store import rows
 from secretfs.store.base import Changes, Compacted, Conflict, Del, Item, Op, Put
+from secretfs.store.rows import LOG_BYTES
 from secretfs.store.sqlite import SqliteStore, opened
 
 
@@ -216,3 +217,16 @@ async def test_errors_name_a_store_as_others_find_it(path: Path) -> None:
         async with opened(path, Path("/var/lib/x.db")):
             pass
     assert str(caught.value) == "'/var/lib/x.db' is no secretfs store"
+
+
+async def test_a_log_of_small_commits_is_used_again_and_none_of_what_is_deleted_stays(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    async with opened(path) as store:
+        sizes = set()
+        for n in range(600):
+            await store.commit([], [Put(f"a{n:03}", b"once %03d " % n * 300)])
+            sizes.add(log.stat().st_size)
+        assert LOG_BYTES <= max(sizes) <= LOG_BYTES + 64 * 1024  # one commit more
+        assert min(list(sizes)[-100:]) > 0
+        await store.commit([], [Del(f"a{n:03}") for n in range(600)])
+        assert b"once" not in path.read_bytes() + log.read_bytes()
