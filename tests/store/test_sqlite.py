@@ -20,7 +20,7 @@ from secretfs.errors import (
 from secretfs.store import rows
 from secretfs.store.base import Changes, Compacted, Conflict, Del, Item, Op, Put
 from secretfs.store.rows import LOG_BYTES
-from secretfs.store.sqlite import SqliteStore, opened
+from secretfs.store.sqlite import YIELD_GETS, SqliteStore, opened
 
 
 async def filled(path: Path, *ops: Op) -> None:
@@ -230,3 +230,40 @@ async def test_a_log_of_small_commits_is_used_again_and_none_of_what_is_deleted_
         assert min(list(sizes)[-100:]) > 0
         await store.commit([], [Del(f"a{n:03}") for n in range(600)])
         assert b"once" not in path.read_bytes() + log.read_bytes()
+
+
+async def test_a_record_that_cannot_be_read_at_once_is_read_in_a_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(path) as store:
+        await store.commit([], [Put("a", b"1")])
+        asked = []
+        real = rows.get
+
+        def busy_at_first(db: sqlite3.Connection, key: str) -> Item | None:
+            asked.append(threading.current_thread() is threading.main_thread())
+            if len(asked) == 1:
+                raise sqlite3.OperationalError("database is locked")
+            return real(db, key)
+
+        monkeypatch.setattr(rows, "get", busy_at_first)
+        item = await store.get("a")
+        assert item is not None
+        assert item.value == b"1"
+        assert asked == [True, False]
+
+
+async def test_who_reads_much_lets_others_have_a_turn(path: Path) -> None:
+    turns = []
+
+    async def other() -> None:
+        while True:
+            turns.append(1)
+            await trio.lowlevel.checkpoint()
+
+    async with opened(path) as store, trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        for _ in range(4 * YIELD_GETS):
+            assert await store.get("nothing") is None
+        nursery.cancel_scope.cancel()
+    assert len(turns) >= 3
