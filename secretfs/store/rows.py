@@ -87,7 +87,8 @@ def commit(db: sqlite3.Connection, guards: Sequence[Guard], ops: Sequence[Op]) -
 
 def reuse_log(db: sqlite3.Connection) -> None:
     """Move the write-ahead log into the file, and begin it anew over what it held: its room on the disk is there
-    already, which makes the commits after it quicker. For when nothing was deleted. A reader in the way means later.
+    already, which makes the commits after it quicker. For when nothing was to be erased. A reader in the way means
+    later.
     """
     db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 

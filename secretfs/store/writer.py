@@ -1,9 +1,9 @@
 """The writing side of the SQLite store; all of it blocks. Rule: a commit that makes the store larger is done
 only when what is then there could be removed again on a full disk.
 
-So the reserve is there before the commit, and the write-ahead log is emptied after every one that is large or takes
-away, and is not let grow by others: a log that has grown over the disk would leave none for a revocation. Whatever
-happens after a commit is done does not undo its answer.
+So the reserve is there before the commit, and the write-ahead log is emptied after every one that is large or erases,
+and is not let grow by others: a log that has grown over the disk would leave none for a revocation. Whatever happens
+after a commit is done does not undo its answer.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import Final
 
 from secretfs.errors import StoreError, StoreFullError
 from secretfs.store import rows
-from secretfs.store.base import Conflict, Del, Guard, Op
+from secretfs.store.base import Conflict, Guard, Op
 from secretfs.store.reserve import Reserve
 
 _LARGE_BYTES: Final = 16 << 10  # of puts: their log is not left to wait
@@ -119,7 +119,7 @@ def is_full(path: Path, exc: sqlite3.Error) -> bool:
 
 
 def _is_large(ops: Sequence[Op]) -> bool:
-    return any(isinstance(op, Del) or op.erase for op in ops) or rows.put_bytes(ops) >= _LARGE_BYTES
+    return any(op.erase for op in ops) or rows.put_bytes(ops) >= _LARGE_BYTES
 
 
 def _pages_bytes(ops: Sequence[Op]) -> int:

@@ -232,6 +232,17 @@ async def test_a_log_of_small_commits_is_used_again_and_none_of_what_is_deleted_
         assert b"once" not in path.read_bytes() + log.read_bytes()
 
 
+async def test_what_need_not_be_erased_leaves_the_log_as_it_is(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    async with opened(path) as store:
+        await store.commit([], [Put("a", b"1"), Put("b", b"2")])
+        await store.commit([], [Del("a", erase=False)])
+        assert await store.get("a") is None
+        assert log.stat().st_size > 0
+        await store.commit([], [Del("b")])
+        assert log.stat().st_size == 0
+
+
 async def test_a_record_that_cannot_be_read_at_once_is_read_in_a_thread(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
