@@ -41,7 +41,7 @@ def _numbers(arguments: Namespace, flag: str, kind: str) -> list[int]:
 
 
 def _number(text: str, flag: str, named: Callable[[str], int]) -> int:
-    from secretfs.core.grant import parse_owner_number
+    from secretfs.core.grant_syntax import parse_owner_number
 
     try:
         number = parse_owner_number(text)

@@ -43,12 +43,11 @@ def attach_socket(arguments: Namespace) -> str:
 
 def _grant(text: str, kind: str) -> dict[str, object]:
     """A ``--secret`` or ``--config`` value as the attach socket takes it. Raises: UsageError, naming the value."""
-    from secretfs.core.grant import parse_grant
-    from secretfs.core.names import Kind
+    from secretfs.core.grant_syntax import parse_fields
     from secretfs.errors import InvalidGrantError, UsageError
 
     try:
-        grant = parse_grant(text, Kind(kind))
+        grant = parse_fields(text, kind)
     except InvalidGrantError as exc:
         raise UsageError(f'invalid argument "{text}" for "--{kind}" flag: {exc}') from None
     return {

@@ -19,7 +19,7 @@ from secretfs.control.records.services import SERVICES
 from secretfs.control.records.tasks import TASKS
 from secretfs.control.shown import Shown
 from secretfs.core.grant import Grant
-from secretfs.core.names import ObjectId, TaskId
+from secretfs.core.names import ObjectId, ServiceId, TaskId
 from secretfs.core.plan import Tree, VersionRef, desired_tree
 from secretfs.core.secret import Secret
 from secretfs.core.service import Service
@@ -41,6 +41,7 @@ class Trees:
     def __init__(self, store: Store, shown: Shown | None = None) -> None:
         self._store = store
         self._desired: dict[TaskId, Tree] = {}
+        self._services: dict[TaskId, ServiceId | None] = {}  # of the tasks that have one
         self._in_fs = shown or Shown()
         self._ended: set[TaskId] = set()
         self._behind: set[TaskId] = set()  # fs did not take their last tree
@@ -64,6 +65,11 @@ class Trees:
         """
         return sorted({task for task, tree in self._desired.items() if _shows(tree, object_id)} | set(self._turns))
 
+    def of_service(self, service_id: ServiceId) -> list[TaskId]:
+        """The tasks that a change of the service may be news to; as ``concerned``."""
+        known = {task for task in self._desired if self._services.get(task) == service_id}
+        return sorted(known | set(self._turns))
+
     def held(self, object_id: ObjectId) -> list[Held]:
         """Who shows which version of the object, in fs or as soon as fs takes it, and who may have one open still."""
         soon = {Held(task, entry.content) for task, tree in self._desired.items() for entry in tree.values()}
@@ -77,6 +83,7 @@ class Trees:
             task = found.value
             tree, objects = await self._computed(task)
             self._desired[task.id] = tree
+            self._services[task.id] = task.service_id
             self._behind.add(task.id)  # the control before may have died between its commit and its word to fs
             self._in_fs.found(task.id, tree, objects, task.since_ns)
 
@@ -120,6 +127,7 @@ class Trees:
         self._ended.add(task_id)
         async with self._turn(task_id):
             self._desired.pop(task_id, None)
+            self._services.pop(task_id, None)
             self._behind.discard(task_id)
             self._withheld.pop(task_id, None)
             try:
@@ -186,6 +194,7 @@ class Trees:
         found = await by_id(self._store, TASKS, task_id)
         if found is None:
             return {}
+        self._services[task_id] = found.value.service_id
         tree, _ = await self._computed(found.value)
         before, attached = self._in_fs.tree(task_id), task_id in self._desired
         try:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-_INT_BYTES = 4  # a descriptor in a control message, see cmsg(3)
+from secretfs.linux.descriptors import receive_fds
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -50,17 +50,3 @@ def receive(end: socket.socket, max_bytes: int, max_fds: int = 0) -> tuple[bytes
             os.close(fd)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return packet, fds
-
-
-def receive_fds(end: socket.socket, max_bytes: int, max_fds: int) -> tuple[bytes, list[int], int]:
-    """One packet, its descriptors (close-on-exec from the start) and the flags of recvmsg(2).
-
-    socket.recv_fds of Python 3.11 takes flags and forgets them, MSG_CMSG_CLOEXEC as well.
-    """
-    room = socket.CMSG_LEN(max_fds * _INT_BYTES)
-    packet, control, flags, _address = end.recvmsg(max_bytes, room, socket.MSG_CMSG_CLOEXEC)
-    fds: list[int] = []
-    for level, kind, data in control:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds += memoryview(data)[: len(data) - len(data) % _INT_BYTES].cast("i")
-    return packet, fds, flags

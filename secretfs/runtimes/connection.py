@@ -8,13 +8,22 @@ SOCK_SEQPACKET, one JSON object in each packet: the request; the answer with the
 import errno
 import json
 import os
-import socket
 import struct
 import time
+from _socket import (
+    AF_UNIX,
+    MSG_CTRUNC,
+    MSG_TRUNC,
+    SO_RCVTIMEO,
+    SO_SNDTIMEO,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+)
 from collections.abc import Mapping
 
 from secretfs.errors import AttachError, LockedError
-from secretfs.linux import seqpacket
+from secretfs.linux.descriptors import receive_fds
 
 ANSWER_SECONDS = 30  # in a crowd we wait for our turn; a daemon that lives answers within a second
 RETRY_SECONDS = 3.0  # a part of the daemon that died is back within one
@@ -40,11 +49,21 @@ class Answer:
         self.files = files
 
 
+class Daemon(socket):
+    """A connection to it, which ends with a block that it is given to. Without socket.py, see linux/descriptors.py."""
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class _AwayError(AttachError):
     """Nobody listens, or who did is gone without a word: it may be back in a moment."""
 
 
-def attached(path: str, request: Mapping[str, object]) -> tuple[socket.socket, Answer]:
+def attached(path: str, request: Mapping[str, object]) -> "tuple[Daemon, Answer]":
     """Ask for a task; the caller closes the connection. A daemon that is restarted meanwhile is asked again."""
     until = time.monotonic() + RETRY_SECONDS
     while True:
@@ -56,7 +75,7 @@ def attached(path: str, request: Mapping[str, object]) -> tuple[socket.socket, A
         time.sleep(_PAUSE_SECONDS)
 
 
-def _attached_once(path: str, request: Mapping[str, object]) -> tuple[socket.socket, Answer]:
+def _attached_once(path: str, request: Mapping[str, object]) -> "tuple[Daemon, Answer]":
     daemon = connected(path)
     try:
         return daemon, attach(daemon, request)
@@ -65,13 +84,13 @@ def _attached_once(path: str, request: Mapping[str, object]) -> tuple[socket.soc
         raise
 
 
-def connected(path: str) -> socket.socket:
+def connected(path: str) -> "Daemon":
     """A connection to the attach socket, with deadlines; the caller closes it."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection = Daemon(AF_UNIX, SOCK_SEQPACKET)
     try:
         deadline = _TIMEVAL.pack(ANSWER_SECONDS, 0)  # SO_SNDTIMEO also limits connect, see unix(7) and socket(7)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, deadline)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, deadline)
+        connection.setsockopt(SOL_SOCKET, SO_RCVTIMEO, deadline)
+        connection.setsockopt(SOL_SOCKET, SO_SNDTIMEO, deadline)
         connection.connect(path)
     except OSError as exc:
         connection.close()
@@ -79,7 +98,7 @@ def connected(path: str) -> socket.socket:
     return connection
 
 
-def attach(daemon: socket.socket, request: Mapping[str, object]) -> Answer:
+def attach(daemon: socket, request: Mapping[str, object]) -> Answer:
     """Ask for a task. The descriptors that come are close-on-exec, like every other."""
     packet = json.dumps(request).encode()
     if len(packet) > MAX_REQUEST_BYTES:
@@ -97,7 +116,7 @@ def attach(daemon: socket.socket, request: Mapping[str, object]) -> Answer:
     return Answer(task, trees, files)
 
 
-def mounted(daemon: socket.socket) -> None:
+def mounted(daemon: socket) -> None:
     """Say that the trees are in place, and wait for the word that the program may start."""
     try:
         daemon.send(b'{"Mounted": true}')
@@ -110,7 +129,7 @@ def mounted(daemon: socket.socket) -> None:
         raise AttachError("the daemon did not let the program start")
 
 
-def _received(daemon: socket.socket) -> tuple[dict[str, object], list[int]]:
+def _received(daemon: socket) -> tuple[dict[str, object], list[int]]:
     """One packet with its descriptors, which are closed again if it is a refusal or no message at all."""
     try:
         packet, fds, flags = _packet(daemon)
@@ -124,14 +143,14 @@ def _received(daemon: socket.socket) -> tuple[dict[str, object], list[int]]:
         raise
 
 
-def _packet(daemon: socket.socket) -> tuple[bytes, list[int], int]:
+def _packet(daemon: socket) -> tuple[bytes, list[int], int]:
     """The next packet. A daemon that refused us before it read our request leaves ECONNRESET first, then its
     reason.
     """
     try:
-        return seqpacket.receive_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES)
+        return receive_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES)
     except ConnectionResetError:
-        return seqpacket.receive_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES)
+        return receive_fds(daemon, MAX_ANSWER_BYTES, MAX_TREES)
 
 
 def _decoded(packet: bytes, flags: int) -> dict[str, object]:
@@ -141,7 +160,7 @@ def _decoded(packet: bytes, flags: int) -> dict[str, object]:
         message = json.loads(packet)
     except (ValueError, RecursionError):
         message = None
-    if not isinstance(message, dict) or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if not isinstance(message, dict) or flags & (MSG_TRUNC | MSG_CTRUNC):
         raise AttachError(_NONSENSE)
     if "Error" in message:
         raise _refusal(str(message["Error"]))
@@ -176,3 +195,8 @@ def _lost(exc: OSError) -> AttachError:
 def _with_hint(failure: AttachError, hint: str) -> AttachError:
     failure.add_note(hint)
     return failure
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self

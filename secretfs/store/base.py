@@ -14,8 +14,8 @@ out and named. Several pages are several revisions: watch from the first page's.
 operations are done, and when it returns they are on the disk. When one does not hold nothing is done and the
 first such guard is the answer. A commit is never abandoned by cancellation: it was done and is answered, or
 it was not begun. A key has one operation at most; deleting what is not there is allowed, and changes nothing.
-What is deleted, or put with
-``erase``, is in no file of the store afterwards, unless something stood in the way: then soon after.
+What is deleted or put with
+``erase`` is in no file of the store afterwards, unless something stood in the way: then soon after.
 With a full disk nothing is done, and reads go on; but a commit that takes away (removes something, or changes
 what is there and adds one record at most) is done even then.
 
@@ -69,9 +69,10 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Del:
-    """Remove the record, if it is there."""
+    """Remove the record, if it is there. Without ``erase`` it may be on the disk for some more commits."""
 
     key: str
+    erase: bool = True
 
 
 Op = Put | Del

@@ -23,6 +23,13 @@ class Reserve:
     def __init__(self, store: Path) -> None:
         self._path = store.with_name(f"{store.name}-reserve")
 
+    def holds(self, store_bytes: int) -> bool:
+        """Whether it is there already for a store of this size."""
+        try:
+            return os.stat(self._path, follow_symlinks=False).st_size >= _needed(store_bytes)
+        except FileNotFoundError:
+            return False
+
     def ensure(self, store_bytes: int) -> bool:
         """Hold what a store of this size needs; False, and as before, when the disk has no room for it."""
         fd = self._opened()

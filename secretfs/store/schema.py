@@ -10,10 +10,10 @@ import sqlite3
 import stat
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from secretfs.errors import SetupError, StoreError, StoreVersionError
-from secretfs.store.rows import checksum, corrupt, transaction
+from secretfs.store.rows import LOG_BYTES, checksum, corrupt, transaction
 
 APPLICATION_ID: Final = 0x5346_5331  # "SFS1"
 SCHEMA: Final = 1
@@ -25,7 +25,7 @@ _PRAGMAS: Final = (
     "cell_size_check = ON",
     "trusted_schema = OFF",
     "temp_store = MEMORY",
-    "journal_size_limit = 262144",  # what is left of a log that was not emptied
+    f"journal_size_limit = {LOG_BYTES}",  # what is left of a log that was not emptied
 )
 _TABLES: Final = (
     """CREATE TABLE record (
@@ -45,8 +45,16 @@ _NOT_IN_INDEX: Final = """
 """
 
 
-def open_file(path: Path, shown: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    """A writing and a reading connection; the file is made if it is not there. ``shown``: what errors call it.
+class Connections(NamedTuple):
+    """One that writes, one that reads, and one that reads what is there at once: it never waits for another process."""
+
+    writer: sqlite3.Connection
+    reader: sqlite3.Connection
+    quick: sqlite3.Connection
+
+
+def open_file(path: Path, shown: Path) -> Connections:
+    """The file's connections; it is made if it is not there. ``shown``: what errors call it.
 
     Raises: SetupError, StoreVersionError, sqlite3.Error.
     """
@@ -56,11 +64,12 @@ def open_file(path: Path, shown: Path) -> tuple[sqlite3.Connection, sqlite3.Conn
         _set_up(writer)
         _prepare(writer, shown)
         _repair_index(writer)
-        reader = undo.enter_context(closing(_connected(path)))
-        _set_up(reader)
-        reader.execute("PRAGMA query_only = ON")
+        readers = [undo.enter_context(closing(_connected(path, seconds))) for seconds in (BUSY_SECONDS, 0)]
+        for reader in readers:
+            _set_up(reader)
+            reader.execute("PRAGMA query_only = ON")
         undo.pop_all()
-    return writer, reader
+    return Connections(writer, *readers)
 
 
 def _private_file(path: Path, shown: Path) -> None:
@@ -80,11 +89,11 @@ def _private_file(path: Path, shown: Path) -> None:
         raise SetupError(f"store {str(shown)!r} is open to others (mode {mode:04o}): chmod 0600 {shown}")
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     db = sqlite3.connect(
         path.absolute().as_uri() + "?mode=rw",
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=busy_seconds,
         isolation_level=None,
         check_same_thread=False,  # each is used by one thread at a time, not always the same
     )

@@ -2,10 +2,13 @@
 moment.
 
 WAL with synchronous=FULL (NORMAL lost acknowledged commits in a third of the crash states that were tried);
-zeros over deleted bytes; mode 0600. One connection writes and one reads, each used by one thread at a time,
+zeros over deleted bytes; mode 0600. Each connection is used by one thread at a time; one alone writes,
 so that reads wait for no fsync and go on when the disk is full. Each row carries a checksum over its key,
 revision and value: it finds what a disk or a person has changed, it is no protection against a forger (values
 are sealed by ``crypto``; names and labels are not).
+
+A single record is read where it is asked for: to hand it to a thread takes five times as long as to look it up, and a
+page that is not in memory yet costs one read of the disk. What has to wait, or goes wrong, is done in a thread.
 
 Several processes may write: guards hold between them. A watch is woken by commits of its own process only.
 """
@@ -26,6 +29,7 @@ from secretfs.store.reserve import Reserve
 from secretfs.store.writer import Writer, full, is_full
 
 CLOSE_SECONDS: Final = 10
+YIELD_GETS: Final = 32  # records that are read before others have a turn: a millisecond
 
 T = TypeVar("T")
 
@@ -38,8 +42,7 @@ async def opened(path: Path, shown: Path | None = None) -> AsyncIterator["Sqlite
     Raises: SetupError, StoreVersionError, StoreFullError, StoreError.
     """
     names = path, shown or path
-    writer, reader = await _in_thread(names, partial(_opened, *names))
-    store = SqliteStore(names, writer, reader)
+    store = SqliteStore(names, *await _in_thread(names, partial(_opened, *names)))
     try:
         yield store
     finally:
@@ -50,15 +53,26 @@ async def opened(path: Path, shown: Path | None = None) -> AsyncIterator["Sqlite
 class SqliteStore:
     """The ``Store`` in a file; made by ``opened``."""
 
-    def __init__(self, names: tuple[Path, Path], writer: Writer, reader: sqlite3.Connection) -> None:
+    def __init__(
+        self, names: tuple[Path, Path], writer: Writer, reader: sqlite3.Connection, quick: sqlite3.Connection
+    ) -> None:
         self._names = names
-        self._writer, self._reader = writer, reader
+        self._writer, self._reader, self._quick = writer, reader, quick
+        self._at_once = 0  # records that were read without a thread
         self._writing, self._reading = trio.Lock(), trio.Lock()
         self._changed = trio.Event()
 
     async def get(self, key: str) -> Item | None:
         """The record, or None. Raises: CorruptRecordError."""
-        return await self._read(partial(rows.get, self._reader, key))
+        self._at_once += 1
+        if self._at_once % YIELD_GETS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+        try:
+            return rows.get(self._quick, key)
+        except (sqlite3.Error, UnicodeDecodeError):
+            return await self._read(partial(rows.get, self._reader, key))
 
     async def list(self, prefix: str, after: str = "", limit: int = 1000) -> Listing:
         """Up to ``limit`` records whose keys begin with the prefix and come after ``after``."""
@@ -93,24 +107,25 @@ class SqliteStore:
             await _in_thread(self._names, self._close_connections)
 
     def _close_connections(self) -> None:
+        self._quick.close()
         self._reader.close()
         self._writer.close()
 
 
-def _opened(path: Path, shown: Path) -> tuple[Writer, sqlite3.Connection]:
-    """Both connections, with an empty log and a reserve. A full disk, also one that a kill left so, needs the
+def _opened(path: Path, shown: Path) -> tuple[Writer, sqlite3.Connection, sqlite3.Connection]:
+    """All connections, with an empty log and a reserve. A full disk, also one that a kill left so, needs the
     reserve for the index of the log.
     """
     reserve = Reserve(path)
     try:
-        db, reader = schema.open_file(path, shown)
+        found = schema.open_file(path, shown)
     except sqlite3.Error as exc:
         if not is_full(path, exc) or not reserve.give_up():
             raise
-        db, reader = schema.open_file(path, shown)
-    writer = Writer(path, shown, db, reserve)
+        found = schema.open_file(path, shown)
+    writer = Writer(path, shown, found.writer, reserve)
     writer.settle()
-    return writer, reader
+    return writer, found.reader, found.quick
 
 
 def _check(ops: Sequence[Op]) -> None:

@@ -1,9 +1,9 @@
 """The writing side of the SQLite store; all of it blocks. Rule: a commit that makes the store larger is done
 only when what is then there could be removed again on a full disk.
 
-So the reserve is there before the commit, and the write-ahead log is emptied after every large one: a log
-that has grown over the disk would leave none for a revocation. Whatever happens after a commit is done does
-not undo its answer.
+So the reserve is there before the commit, and the write-ahead log is emptied after every one that is large or erases,
+and is not let grow by others: a log that has grown over the disk would leave none for a revocation. Whatever happens
+after a commit is done does not undo its answer.
 """
 
 import os
@@ -15,10 +15,9 @@ from typing import Final
 
 from secretfs.errors import StoreError, StoreFullError
 from secretfs.store import rows
-from secretfs.store.base import Conflict, Del, Guard, Op
+from secretfs.store.base import Conflict, Guard, Op
 from secretfs.store.reserve import Reserve
 
-LOG_BYTES: Final = 256 << 10  # of a write-ahead log that may wait for the next large commit
 _LARGE_BYTES: Final = 16 << 10  # of puts: their log is not left to wait
 _FIRST_BYTES: Final = 128 << 10  # of the reserve that are given up before more is
 _INDEX_BYTES: Final = 32 << 10  # pages of the tree around a record
@@ -29,6 +28,7 @@ class Writer:
 
     def __init__(self, path: Path, shown: Path, db: sqlite3.Connection, reserve: Reserve) -> None:
         self._path, self._shown = path, shown
+        self._log = f"{path}-wal"
         self._db = db
         self._reserve = reserve
 
@@ -39,8 +39,11 @@ class Writer:
         except StoreFullError:
             self.settle()
             raise
-        if self._is_large(ops):
+        if _is_large(ops):
             self.settle()
+        elif self._log_is_long():
+            with suppress(sqlite3.Error):
+                rows.reuse_log(self._db)
         return answer
 
     def settle(self) -> None:
@@ -84,9 +87,12 @@ class Writer:
 
     def _has_reserve(self, ops: Sequence[Op]) -> bool:
         """Whether there is a reserve for the store as these would leave it; it is made."""
-        size, free = rows.room(self._db)
+        wanted = _pages_bytes(ops)
         try:
-            return self._reserve.ensure(size + max(0, _pages_bytes(ops) - free))
+            if self._reserve.holds(rows.size(self._db) + wanted):
+                return True
+            size, free = rows.room(self._db)
+            return self._reserve.ensure(size + max(0, wanted - free))
         except OSError as exc:
             raise StoreError(f"the reserve of store {str(self._shown)!r} cannot be made: {exc.strerror}") from exc
 
@@ -95,11 +101,9 @@ class Writer:
         _, free = rows.room(self._db)
         return _pages_bytes(ops) <= free and self._has_reserve(ops)
 
-    def _is_large(self, ops: Sequence[Op]) -> bool:
-        if any(isinstance(op, Del) or op.erase for op in ops) or rows.put_bytes(ops) >= _LARGE_BYTES:
-            return True
+    def _log_is_long(self) -> bool:
         with suppress(OSError):
-            return Path(f"{self._path}-wal").stat().st_size > LOG_BYTES
+            return os.stat(self._log).st_size > rows.LOG_BYTES
         return False
 
 
@@ -112,6 +116,10 @@ def is_full(path: Path, exc: sqlite3.Error) -> bool:
     """Whether it failed for want of room."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not os.statvfs(path.parent).f_bavail)
+
+
+def _is_large(ops: Sequence[Op]) -> bool:
+    return any(op.erase for op in ops) or rows.put_bytes(ops) >= _LARGE_BYTES
 
 
 def _pages_bytes(ops: Sequence[Op]) -> int:

@@ -16,6 +16,7 @@ from secretfs.errors import LinkError, SetupError
 from secretfs.link import frames
 from secretfs.link.layout import ArenaLayout
 from secretfs.linux import mountinfo, peer, process, seqpacket
+from secretfs.linux.descriptors import receive_fds
 from secretfs.supervisor import log
 from secretfs.supervisor.ring import OpensRing
 from secretfs.supervisor.setup import Sockets
@@ -120,7 +121,7 @@ def _connected(path: str) -> tuple[socket.socket, int] | None:
 
 def _given(connection: socket.socket, pidfd: int) -> Legacy | None:
     try:
-        packet, fds, _flags = seqpacket.receive_fds(connection, frames.MAX_FRAME_BYTES, _FDS + _RING_FDS)
+        packet, fds, _flags = receive_fds(connection, frames.MAX_FRAME_BYTES, _FDS + _RING_FDS)
     except OSError:
         return None
     try:

@@ -12,9 +12,9 @@ from secretfs.core.grant import (
     check_duplicates,
     check_mode,
     parse_grant,
-    parse_owner_number,
     parse_target,
 )
+from secretfs.core.grant_syntax import parse_owner_number
 from secretfs.core.names import Kind, ObjectId, ObjectName
 from secretfs.errors import InvalidGrantError
 

@@ -232,10 +232,13 @@ def test_little_is_imported_before_the_program_starts():
         "logging",
         "subprocess",
         "http.client",
+        "socket",
     }
     script = (
         "import sys; before = set(sys.modules)\n"
         "import secretfs.cli.main, secretfs.cli.run, secretfs.cli.client, secretfs.runtimes.run\n"
+        "from secretfs.cli.attaching import _grant\n"
+        "_grant('source=a,uid=1,mode=0400,version=2', 'secret')\n"
         "print(*(set(sys.modules) - before))"
     )
     result = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True)

@@ -19,7 +19,8 @@ from secretfs.errors import (
 )
 from secretfs.store import rows
 from secretfs.store.base import Changes, Compacted, Conflict, Del, Item, Op, Put
-from secretfs.store.sqlite import SqliteStore, opened
+from secretfs.store.rows import LOG_BYTES
+from secretfs.store.sqlite import YIELD_GETS, SqliteStore, opened
 
 
 async def filled(path: Path, *ops: Op) -> None:
@@ -216,3 +217,64 @@ async def test_errors_name_a_store_as_others_find_it(path: Path) -> None:
         async with opened(path, Path("/var/lib/x.db")):
             pass
     assert str(caught.value) == "'/var/lib/x.db' is no secretfs store"
+
+
+async def test_a_log_of_small_commits_is_used_again_and_none_of_what_is_deleted_stays(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    async with opened(path) as store:
+        sizes = set()
+        for n in range(600):
+            await store.commit([], [Put(f"a{n:03}", b"once %03d " % n * 300)])
+            sizes.add(log.stat().st_size)
+        assert LOG_BYTES <= max(sizes) <= LOG_BYTES + 64 * 1024  # one commit more
+        assert min(list(sizes)[-100:]) > 0
+        await store.commit([], [Del(f"a{n:03}") for n in range(600)])
+        assert b"once" not in path.read_bytes() + log.read_bytes()
+
+
+async def test_what_need_not_be_erased_leaves_the_log_as_it_is(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    async with opened(path) as store:
+        await store.commit([], [Put("a", b"1"), Put("b", b"2")])
+        await store.commit([], [Del("a", erase=False)])
+        assert await store.get("a") is None
+        assert log.stat().st_size > 0
+        await store.commit([], [Del("b")])
+        assert log.stat().st_size == 0
+
+
+async def test_a_record_that_cannot_be_read_at_once_is_read_in_a_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(path) as store:
+        await store.commit([], [Put("a", b"1")])
+        asked = []
+        real = rows.get
+
+        def busy_at_first(db: sqlite3.Connection, key: str) -> Item | None:
+            asked.append(threading.current_thread() is threading.main_thread())
+            if len(asked) == 1:
+                raise sqlite3.OperationalError("database is locked")
+            return real(db, key)
+
+        monkeypatch.setattr(rows, "get", busy_at_first)
+        item = await store.get("a")
+        assert item is not None
+        assert item.value == b"1"
+        assert asked == [True, False]
+
+
+async def test_who_reads_much_lets_others_have_a_turn(path: Path) -> None:
+    turns = []
+
+    async def other() -> None:
+        while True:
+            turns.append(1)
+            await trio.lowlevel.checkpoint()
+
+    async with opened(path) as store, trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        for _ in range(4 * YIELD_GETS):
+            assert await store.get("nothing") is None
+        nursery.cancel_scope.cancel()
+    assert len(turns) >= 3

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a unix socket: h11 for the heads, trio for the time.
+"""HTTP/1.1 on a unix socket: ``heads.py`` and h11 for the heads, trio for the time.
 
 Rules:
 1. Whatever a client does or leaves undone ends within a deadline and costs one slot of a bounded number:
@@ -8,6 +8,8 @@ Rules:
    looked at with MSG_PEEK and taken without a byte of the body. Only a chunked body (no Docker client sends
    one) passes through h11.
 3. When all slots are taken, the connection that has been idle longest makes room.
+4. What is there is taken at once: trio is asked only when there is something to wait for, and a request that came
+   whole has waited once, for its beginning.
 """
 
 import contextlib
@@ -21,6 +23,8 @@ import h11
 import trio
 
 from secretfs.control import log
+from secretfs.control.api import heads
+from secretfs.control.api.heads import Head
 from secretfs.control.api.http import Request, Response, message, split_target, wipe
 from secretfs.control.audit import Caller
 from secretfs.control.listening import accepted
@@ -111,7 +115,7 @@ class _Server:
             while True:
                 await self._slot()
                 connection = await accepted(listener, "api")
-                nursery.start_soon(self._serve, connection)
+                nursery.start_soon(self._serve, socket.socket(fileno=connection.detach()))
 
     async def _slot(self) -> None:
         try:
@@ -123,9 +127,10 @@ class _Server:
             await self._slots.acquire()
             self.crowded = False
 
-    async def _serve(self, connection: trio.socket.SocketType) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
         try:
             with connection:
+                connection.setblocking(False)
                 who = peer.credentials(connection)
                 await _Connection(self, connection, Caller(uid=who.uid, gid=who.gid, pid=who.pid)).run()
         except OSError as exc:
@@ -149,7 +154,7 @@ class _Server:
 class _Connection:
     """One client: its requests, one after another."""
 
-    def __init__(self, server: _Server, connection: trio.socket.SocketType, who: Caller) -> None:
+    def __init__(self, server: _Server, connection: socket.socket, who: Caller) -> None:
         self._server = server
         self._limits = server.limits
         self._socket = connection
@@ -163,93 +168,94 @@ class _Connection:
 
     async def _exchange(self) -> bool:
         """One request and its answer; whether another may follow."""
-        http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_head_bytes)
         body = bytearray()
         try:
-            head = await self._head(http)
-            chunked = await self._body(http, head, body)
+            head, http = await self._head()
+            await self._body(http, head, body)
             response = await self._server.handler(self._request(head, body))
         except _RefusedError as refused:
-            await self._send(http, refused.response, close=True)
+            await self._send(refused.response, close=True)
             await self._linger()
             return False
         finally:
             wipe(body)
-        close = chunked or self._server.stopping
-        await self._send(http, response, close=close, head=head.method == b"HEAD")
+        # Bytes behind a body in chunks may be in h11.
+        close = head.chunked or head.last or self._server.stopping
+        await self._send(response, close=close, bodiless=head.method == b"HEAD")
         response.sent()
-        return http.our_state is h11.DONE
+        return not close
 
-    async def _head(self, http: h11.Connection) -> h11.Request:
+    async def _head(self) -> tuple[Head, h11.Connection | None]:
+        """And what has read it, if it was not plain."""
         with self._server.idle():
             await trio.lowlevel.wait_readable(self._socket)
-        window = bytearray(_TAIL + _PEEK_BYTES)
         late = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the head of the request did not arrive in time")
+        window = bytearray(_TAIL + _PEEK_BYTES)
         try:
-            with _deadline(self._limits.head_seconds, late):
-                return await self._whole_head(http, window)
+            return await self._whole_head(window, _Deadline(self._limits.head_seconds, late))
         except h11.RemoteProtocolError as exc:
             raise _RefusedError(HTTPStatus(exc.error_status_hint), f"malformed HTTP request: {exc}") from None
         finally:
             wipe(window)
 
-    async def _whole_head(self, http: h11.Connection, window: bytearray) -> h11.Request:
+    async def _whole_head(self, window: bytearray, deadline: "_Deadline") -> tuple[Head, h11.Connection | None]:
         """window: two bytes of what was taken before, then what is there to be looked at."""
         view = memoryview(window)
+        http: h11.Connection | None = None
         taken = 0
         while True:
-            count = await self._socket.recv_into(view[_TAIL:], 0, socket.MSG_PEEK)
+            count = await self._received(view[_TAIL:], deadline, socket.MSG_PEEK)
             if count == 0:
                 raise _GoneError
             found = _END_OF_HEAD.search(window, 0, _TAIL + count)
             if found is not None:
                 count = found.end() - _TAIL
-            count = await self._socket.recv_into(view[_TAIL:], count)
+            count = await self._received(view[_TAIL : _TAIL + count], deadline)
             taken += count
             if taken > self._limits.max_head_bytes:
                 raise self._head_too_large()
-            http.receive_data(bytes(view[_TAIL : _TAIL + count]))
+            data = bytes(view[_TAIL : _TAIL + count])
+            if http is None and (head := heads.plain(data)) is not None:
+                return head, None
+            http = http or h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_head_bytes)
+            http.receive_data(data)
             event = http.next_event()
             if isinstance(event, h11.Request):
-                return _supported(event)
+                return heads.of_event(_supported(event)), http
             if found is not None:
                 raise _RefusedError(HTTPStatus.BAD_REQUEST, "malformed HTTP request: no request line")
             view[:_TAIL] = bytes(view[count : _TAIL + count])
 
-    async def _body(self, http: h11.Connection, head: h11.Request, body: bytearray) -> bool:
-        """Fill body; whether it came in chunks (then the connection ends: bytes behind it may be in h11)."""
-        headers = dict(head.headers)
-        length = int(headers.get(b"content-length", b"0"))
-        if length > self._limits.max_body_bytes:
+    async def _body(self, http: h11.Connection | None, head: Head, body: bytearray) -> None:
+        if head.length > self._limits.max_body_bytes:
             raise self._too_large()
         late = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the body of the request did not arrive in time")
-        with _deadline(self._limits.body_seconds, late):
-            if http.they_are_waiting_for_100_continue:
-                await self._write(http.send(h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[])))
-            if b"transfer-encoding" in headers:
-                await self._chunked_body(http, body)
-                return True
-            body.extend(bytes(length))
-            await self._fill(body)
-        return False
+        deadline = _Deadline(self._limits.body_seconds, late)
+        if http is not None and http.they_are_waiting_for_100_continue:
+            await self._write(heads.CONTINUE, deadline)
+        if http is not None and head.chunked:
+            await self._chunked_body(http, body, deadline)
+        else:
+            body.extend(bytes(head.length))
+            await self._fill(body, deadline)
 
-    async def _fill(self, body: bytearray) -> None:
+    async def _fill(self, body: bytearray, deadline: "_Deadline") -> None:
         with memoryview(body) as view:
             done = 0
             while done < len(view):
-                count = await self._socket.recv_into(view[done:])
+                count = await self._received(view[done:], deadline)
                 if count == 0:
                     raise _GoneError
                 done += count
 
-    async def _chunked_body(self, http: h11.Connection, body: bytearray) -> None:
+    async def _chunked_body(self, http: h11.Connection, body: bytearray, deadline: "_Deadline") -> None:
         window = bytearray(_PEEK_BYTES)
         try:
             while not isinstance(event := http.next_event(), h11.EndOfMessage):
                 if isinstance(event, h11.Data):
                     body.extend(event.data)
                 elif event is h11.NEED_DATA:
-                    http.receive_data(bytes(window[: await self._socket.recv_into(window)]))
+                    http.receive_data(bytes(window[: await self._received(window, deadline)]))
                 if len(body) > self._limits.max_body_bytes:
                     raise self._too_large()
         except h11.RemoteProtocolError as exc:
@@ -269,54 +275,71 @@ class _Connection:
             f"the body of the request is larger than {self._limits.max_body_bytes} bytes",
         )
 
-    def _request(self, head: h11.Request, body: bytearray) -> Request:
+    def _request(self, head: Head, body: bytearray) -> Request:
         try:
             path, query = split_target(head.target)
         except ValueError:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "the query has too many fields") from None
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.fields.items()}
         return Request(head.method.decode("ascii"), path, query, headers, body, self._peer)
 
-    async def _send(self, http: h11.Connection, response: Response, *, close: bool, head: bool = False) -> None:
-        headers = [*response.headers]
-        bodiless = response.status == HTTPStatus.NO_CONTENT
-        if not bodiless:
-            headers.append(("Content-Length", str(len(response.body))))
+    async def _send(self, response: Response, *, close: bool, bodiless: bool = False) -> None:
+        fields = [*response.headers]
+        if response.status == HTTPStatus.NO_CONTENT:
+            bodiless = True
+        else:
+            fields.append(("Content-Length", str(len(response.body))))
         if close:
-            headers.append(("Connection", "close"))
-        reason = HTTPStatus(response.status).phrase.encode()
-        data = http.send(h11.Response(status_code=response.status, headers=headers, reason=reason))
-        if response.body and not (bodiless or head):
-            data += http.send(h11.Data(data=response.body))
-        data += http.send(h11.EndOfMessage())
-        with _deadline(self._limits.send_seconds, _GoneError()):
-            await self._write(data)
+            fields.append(("Connection", "close"))
+        data = heads.response(response.status, fields)
+        await self._write(
+            data if bodiless else data + response.body, _Deadline(self._limits.send_seconds, _GoneError())
+        )
 
-    async def _write(self, data: bytes) -> None:
+    async def _received(self, view: bytearray | memoryview, deadline: "_Deadline", flags: int = 0) -> int:
+        while True:
+            try:
+                return self._socket.recv_into(view, 0, flags)
+            except BlockingIOError:
+                await deadline.waited(trio.lowlevel.wait_readable, self._socket)
+
+    async def _write(self, data: bytes, deadline: "_Deadline") -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[await self._socket.send(rest) :]
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await deadline.waited(trio.lowlevel.wait_writable, self._socket)
 
     async def _linger(self) -> None:
         """Let a client that is still writing see the answer before it sees the end."""
         window = bytearray(_PEEK_BYTES)
         self._socket.shutdown(socket.SHUT_WR)
-        with trio.move_on_after(self._limits.linger_seconds):
-            while await self._socket.recv_into(window):
-                pass
+        with contextlib.suppress(_GoneError):
+            deadline = _Deadline(self._limits.linger_seconds, _GoneError())
+            while await self._received(window, deadline):
+                await deadline.waited(trio.lowlevel.wait_readable, self._socket)
         wipe(window)
+
+
+class _Deadline:
+    """A time from now, and what is raised when it comes while something is waited for."""
+
+    __slots__ = ("_at", "_late")
+
+    def __init__(self, seconds: float, late: Exception) -> None:
+        self._at = trio.current_time() + seconds
+        self._late = late
+
+    async def waited(self, wait: Callable[[socket.socket], Awaitable[None]], connection: socket.socket) -> None:
+        """Wait for the connection, but not beyond."""
+        with trio.move_on_at(self._at) as scope:
+            await wait(connection)
+        if scope.cancelled_caught:
+            raise self._late from None
 
 
 def _supported(head: h11.Request) -> h11.Request:
     if head.http_version not in _VERSIONS:
         raise _RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here")
     return head
-
-
-@contextlib.contextmanager
-def _deadline(seconds: float, late: Exception) -> Iterator[None]:
-    try:
-        with trio.fail_after(seconds):
-            yield
-    except trio.TooSlowError:
-        raise late from None

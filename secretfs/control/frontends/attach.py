@@ -26,7 +26,8 @@ from secretfs.control.frontends.refusals import Refusals
 from secretfs.control.listening import OVERLOADED, accepted_at_once
 from secretfs.control.usecases.rights import Rights
 from secretfs.control.usecases.tasks import Attached, AttachRequest
-from secretfs.core.grant import DEFAULT_MODE, GrantRequest
+from secretfs.core.grant import GrantRequest
+from secretfs.core.grant_syntax import DEFAULT_MODE
 from secretfs.core.names import Kind, TaskId
 from secretfs.core.task import Leader
 from secretfs.errors import (

@@ -11,7 +11,8 @@ import trio
 
 from secretfs.control.records.lookup import Found, by_id, by_name
 from secretfs.control.records.objects import OBJECTS
-from secretfs.core.grant import Grant, GrantRequest, check_mode, parse_owner_number, parse_target
+from secretfs.core.grant import Grant, GrantRequest, check_mode, parse_target
+from secretfs.core.grant_syntax import parse_owner_number
 from secretfs.core.names import Kind, ObjectId, is_id
 from secretfs.core.secret import Secret
 from secretfs.errors import InvalidGrantError

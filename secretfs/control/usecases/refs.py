@@ -66,5 +66,6 @@ async def task_uses(
 
 
 def _write(object_id: ObjectId, refs: Refs) -> Op:
+    """No erasure: who does not use an object any more is no secret, and a revocation would wait for it."""
     key = refs_key(object_id)
-    return Put(key, encode(refs)) if refs.services or refs.tasks else Del(key)
+    return Put(key, encode(refs)) if refs.services or refs.tasks else Del(key, erase=False)

@@ -7,7 +7,6 @@ The store is the truth: a task that does not show the new grants in time becomes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from secretfs.control import log
 from secretfs.control.audit import Caller
 from secretfs.control.records.codec import encode
 from secretfs.control.records.lookup import Found, every, find
@@ -18,14 +17,13 @@ from secretfs.control.usecases.refs import service_uses
 from secretfs.control.usecases.showing import late_tasks
 from secretfs.control.usecases.tasks import Tasks
 from secretfs.core.grant import Grant, Target, check_conflicts, parse_target
-from secretfs.core.names import Kind, ServiceId, TaskId, parse_service_name
+from secretfs.core.names import Kind, ServiceId, parse_service_name
 from secretfs.core.service import Extras, JsonObject, Service
 from secretfs.errors import (
     AlreadyExistsError,
     InvalidGrantError,
     OutOfSequenceError,
     PreconditionError,
-    SecretfsError,
     UnimplementedError,
 )
 from secretfs.store.base import Del, Guard, Put
@@ -177,16 +175,8 @@ class Services:
 
     async def _show(self, service_id: ServiceId) -> list[str]:
         """Bring all tasks of the service there; a warning for each that is late."""
-        late = await late_tasks(self._tasks, await self._concerned(service_id))
+        late = await late_tasks(self._tasks, self._tasks.showing(service_id))
         return [f"task {task_id} does not show its new grants yet: {why}" for task_id, why in late.items()]
-
-    async def _concerned(self, service_id: ServiceId) -> list[TaskId]:
-        """The service's tasks; all, when that cannot be read: the change is done, and must be shown."""
-        try:
-            return [task.id for task in await self._tasks.of_service(service_id)]
-        except SecretfsError as exc:
-            log.error("the tasks of a service cannot be read", service=service_id, error=str(exc))
-            return self._tasks.known()
 
 
 def _pinned(draft: ServiceDraft, before: Iterable[Grant]) -> list[Reference]:

@@ -211,13 +211,13 @@ class Tasks:
         """The tasks that a change of the object may be news to."""
         return self._trees.concerned(object_id)
 
+    def showing(self, service_id: ServiceId) -> list[TaskId]:
+        """The tasks that a change of the service may be news to."""
+        return self._trees.of_service(service_id)
+
     def held(self, object_id: ObjectId) -> list[Held]:
         """Which tasks hold which versions of the object."""
         return self._trees.held(object_id)
-
-    def known(self) -> list[TaskId]:
-        """The tasks that have a tree, also when the store cannot be read."""
-        return list(self._trees.desired())
 
     async def shown(self) -> list[Shown]:
         """All tasks with the files they show; one that fs has not brought up to date shows what it showed before."""

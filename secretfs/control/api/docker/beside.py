@@ -12,7 +12,8 @@ from typing import Final
 
 from secretfs.control.api.docker.json import Json, canonical, list_of, mismatch, number_of, text_of
 from secretfs.control.usecases.services import Beside
-from secretfs.core.grant import MAX_ID, Grant
+from secretfs.core.grant import Grant
+from secretfs.core.grant_syntax import MAX_ID
 from secretfs.core.names import Kind
 from secretfs.core.onchange import parse_on_change
 from secretfs.core.service import Extras

@@ -11,7 +11,7 @@ from secretfs.control.api.docker.json import Json, canonical, decoded, labels_of
 from secretfs.control.api.http import Request
 from secretfs.control.usecases.grants import Reference, group_id, user_id
 from secretfs.control.usecases.services import ServiceDraft
-from secretfs.core.grant import MAX_MODE
+from secretfs.core.grant_syntax import MAX_MODE
 from secretfs.core.names import Kind
 from secretfs.core.service import JsonObject
 from secretfs.errors import BadRequestError, InvalidGrantError
