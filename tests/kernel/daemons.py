@@ -211,7 +211,7 @@ class Daemon:
         ]
         self._readers += readers
         for reader in readers:
-            assert reader.stdout.readline() == "reading\n"
+            assert reader.stdout.readline() == "reading\n", f"a reader ended: {reader.wait(ANSWER_SECONDS)}"
         return readers
 
     def task(self, *options: str, before: tuple[str, ...] = ()) -> "Inside":
@@ -292,7 +292,11 @@ class Inside:
             env=daemon.environment,
         )
         self.pid = self._process.pid
-        assert self._heard() == self.pid, "secretfs run execs in place"
+        try:
+            assert self._heard() == self.pid, "secretfs run execs in place"
+        except AssertionError:
+            self.kill()
+            raise
 
     def do(self, op: str, *args: object):
         """What it yields; OSError's name as an Error."""
@@ -314,9 +318,10 @@ class Inside:
 
     def stop(self) -> int:
         """End it in good order."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        return self._process.wait(10)
+        with self._process:
+            assert self._process.stdin
+            self._process.stdin.close()
+            return self._process.wait(10)
 
     def kill(self) -> None:
         with self._process:
