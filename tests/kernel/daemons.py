@@ -97,6 +97,12 @@ class Daemon:
             if line.get("event") == "end of log":
                 pytest.fail(f"the daemon ended without {event!r}:\n{''.join(self.lines)}")
 
+    def forget_events(self) -> None:
+        """Wait for later ones only."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._events.get_nowait()
+
     @property
     def pid(self) -> int:
         assert self._process
