@@ -97,8 +97,16 @@ class Daemon:
             if line.get("event") == "end of log":
                 pytest.fail(f"the daemon ended without {event!r}:\n{''.join(self.lines)}")
 
-    def forget_events(self) -> None:
-        """Wait for later ones only."""
+    def empty(self) -> None:
+        """Remove all that tests have made, for the next one; it waits for later events only."""
+        for service in self.api("GET", "/services"):
+            self.api("DELETE", f"/services/{service['ID']}")
+        for task in self._tasks:
+            task.kill()
+        while self.api("GET", "/secretfs/v1/tasks"):
+            continue
+        for secret in self.api("GET", "/secrets"):
+            self.api("DELETE", f"/secrets/{secret['ID']}")
         with contextlib.suppress(queue.Empty):
             while True:
                 self._events.get_nowait()

@@ -67,13 +67,7 @@ def alone(daemon):
 def web(shared_daemon):
     """A daemon that has had others before, of whom nothing is left."""
     yield with_service(shared_daemon)
-    for service in shared_daemon.api("GET", "/services"):
-        shared_daemon.cli("service", "rm", service["ID"])
-    while shared_daemon.api("GET", "/secretfs/v1/tasks"):
-        continue
-    for secret in shared_daemon.api("GET", "/secrets"):
-        shared_daemon.cli("secret", "rm", secret["ID"])
-    shared_daemon.forget_events()
+    shared_daemon.empty()
 
 
 @pytest.fixture
