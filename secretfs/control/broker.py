@@ -17,8 +17,8 @@ from secretfs.control import log
 from secretfs.control.channel import next_frame, send
 from secretfs.core.names import Kind, TaskId
 from secretfs.errors import LinkError, NotFoundError, UnavailableError
-from secretfs.link import frames
-from secretfs.link.frames import Frame
+from secretfs.link import brokering, pulse
+from secretfs.link.codec import Frame
 from secretfs.linux import seqpacket
 
 ANSWER_SECONDS: Final = 5.0  # a tree is looked up through fs, which may have to be replaced first
@@ -58,16 +58,16 @@ class Broker:
 
     async def run(self, *, wired: Callable[[socket.socket, int], None], stop: Callable[[], None]) -> None:
         """Hear the supervisor, until it has gone away."""
-        while (received := await next_frame(self._end, max_fds=frames.MAX_FDS)) is not None:
+        while (received := await next_frame(self._end, max_fds=brokering.MAX_FDS)) is not None:
             match received:
-                case frames.Ping(beat), []:
-                    await self._say(frames.Pong(beat))
-                case frames.Identity(user, pid, mnt), []:
+                case pulse.Ping(beat), []:
+                    await self._say(pulse.Pong(beat))
+                case brokering.Identity(user, pid, mnt), []:
                     self._own = Namespaces(user, pid, mnt)
                     self._identified.set()
-                case frames.Wire(), [link, mailbox]:
+                case pulse.Wire(), [link, mailbox]:
                     wired(seqpacket.adopt(link), mailbox)
-                case frames.Stop(), []:
+                case pulse.Stop(), []:
                     stop()
                 case frame, fds:
                     self._answer(frame, fds)
@@ -85,60 +85,60 @@ class Broker:
 
     async def ready(self) -> None:
         """Say that control answers its sockets."""
-        await self._say(frames.Ready())
+        await self._say(pulse.Ready())
 
     async def stopped(self) -> None:
         """Say that every tree is flushed and control ends."""
-        await self._say(frames.Stopped())
+        await self._say(pulse.Stopped())
 
     async def tree_fd(self, task: TaskId, kind: Kind) -> int:
         """A detached mount of one of the task's directories; the caller closes it. Raises UnavailableError."""
-        question = await self._asked(lambda ask: frames.AskTreeFd(ask, _KINDS[kind], task))
+        question = await self._asked(lambda ask: brokering.AskTreeFd(ask, _KINDS[kind], task))
         match question.frames, question.fds:
-            case [frames.TreeFd(_, 0)], [fd]:
+            case [brokering.TreeFd(_, 0)], [fd]:
                 return fd
-            case [frames.TreeFd(_, error)], [] if error:
+            case [brokering.TreeFd(_, error)], [] if error:
                 raise UnavailableError(f"the tree of task {task} cannot be mounted: {os.strerror(error)}")
             case _:
                 raise _out_of_step(question)
 
     async def namespaces(self, pidfd: int) -> Namespaces:
         """The namespaces of a process. Raises NotFoundError when it is gone."""
-        question = await self._asked(frames.AskNamespaces, [pidfd])
+        question = await self._asked(brokering.AskNamespaces, [pidfd])
         match question.frames, question.fds:
-            case [frames.Namespaces(_, 0, user, pid, mnt)], []:
+            case [brokering.Namespaces(_, 0, user, pid, mnt)], []:
                 return Namespaces(user, pid, mnt)
-            case [frames.Namespaces(_, error)], []:
+            case [brokering.Namespaces(_, error)], []:
                 raise NotFoundError(f"the process is gone: {os.strerror(error)}")
             case _:
                 raise _out_of_step(question)
 
     async def members(self, task: TaskId, mnt_ns: int) -> list[int]:
         """Pidfds of all processes of a task, which was recorded with this mount namespace; the caller closes them."""
-        question = await self._asked(lambda ask: frames.AskMembers(ask, mnt_ns, task))
+        question = await self._asked(lambda ask: brokering.AskMembers(ask, mnt_ns, task))
         return question.fds
 
     async def repair(self) -> int:
         """Put living trees where tasks have dead ones; how many mounts are dead still. Raises UnavailableError."""
-        question = await self._asked(frames.AskRepair, seconds=HELPER_SECONDS)
+        question = await self._asked(brokering.AskRepair, seconds=HELPER_SECONDS)
         match question.frames:
-            case [frames.Repaired(_, _, failed)]:
+            case [brokering.Repaired(_, _, failed)]:
                 return failed
             case _:
                 raise _out_of_step(question)
 
     async def drop_mounts(self, task: TaskId) -> int:
         """Take every mount of the tree of a task that has ended away; how many are left. Raises UnavailableError."""
-        question = await self._asked(lambda ask: frames.AskDropMounts(ask, task), seconds=HELPER_SECONDS)
+        question = await self._asked(lambda ask: brokering.AskDropMounts(ask, task), seconds=HELPER_SECONDS)
         match question.frames:
-            case [frames.MountsDropped(_, _, left)]:
+            case [brokering.MountsDropped(_, _, left)]:
                 return left
             case _:
                 raise _out_of_step(question)
 
     async def signal(self, task: TaskId, mnt_ns: int, pidfd: int, number: int) -> None:
         """Send a signal to a process of the task. Raises NotFoundError when it is gone, or is none of the task's."""
-        question = await self._asked(lambda ask: frames.AskSignal(ask, number, mnt_ns, task), [pidfd])
+        question = await self._asked(lambda ask: brokering.AskSignal(ask, number, mnt_ns, task), [pidfd])
         _acted(question)
 
     async def command(self, task: TaskId, mnt_ns: int, pidfd: int, words: tuple[str, str, str]) -> int:
@@ -147,7 +147,7 @@ class Broker:
         """
         text = "\0".join(words)
         question = await self._asked(
-            lambda ask: frames.AskCommand(ask, mnt_ns, task, text), [pidfd], seconds=COMMAND_SECONDS
+            lambda ask: brokering.AskCommand(ask, mnt_ns, task, text), [pidfd], seconds=COMMAND_SECONDS
         )
         return _acted(question)
 
@@ -155,7 +155,7 @@ class Broker:
         """Have the kernel tell who watches a file of the task, or with no target its directory. Raises NotFoundError
         when there is no such file.
         """
-        _acted(await self._asked(lambda ask: frames.AskTouch(ask, _KINDS[kind], task, target)))
+        _acted(await self._asked(lambda ask: brokering.AskTouch(ask, _KINDS[kind], task, target)))
 
     async def _asked(
         self, make: Callable[[int], Frame], fds: list[int] | None = None, *, seconds: float = ANSWER_SECONDS
@@ -184,7 +184,7 @@ class Broker:
             return
         question.frames.append(frame)
         question.fds += fds
-        if not (isinstance(frame, frames.Members) and frame.more):
+        if not (isinstance(frame, brokering.Members) and frame.more):
             question.answered.set()
 
     async def _say(self, frame: Frame, fds: list[int] | None = None) -> None:
@@ -194,11 +194,11 @@ class Broker:
 
 def _acted(question: _Question) -> int:
     match question.frames:
-        case [frames.Acted(_, 0, code)]:
+        case [brokering.Acted(_, 0, code)]:
             return code
-        case [frames.Acted(_, errno.EAGAIN)]:
+        case [brokering.Acted(_, errno.EAGAIN)]:
             raise UnavailableError("the supervisor has too much to do")
-        case [frames.Acted(_, error)]:
+        case [brokering.Acted(_, error)]:
             raise NotFoundError(os.strerror(error).lower())
         case _:
             raise _out_of_step(question)

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 import trio
 
 from secretfs.errors import LinkError
-from secretfs.link import frames
-from secretfs.link.frames import Frame
+from secretfs.link import codec
+from secretfs.link.codec import Frame
 from secretfs.linux import seqpacket
 from secretfs.linux.packets import next_packet
 
 
 async def next_frame(end: socket.socket, max_fds: int = 0) -> tuple[Frame, list[int]] | None:
     """The next frame and its descriptors, the caller's to close; None at the end of file. Raises LinkError."""
-    received = await next_packet(end, frames.MAX_FRAME_BYTES, max_fds)
-    return (frames.decode(received[0]), received[1]) if received else None
+    received = await next_packet(end, codec.MAX_FRAME_BYTES, max_fds)
+    return (codec.decode(received[0]), received[1]) if received else None
 
 
 async def send(end: socket.socket, frame: Frame, fds: Sequence[int] = ()) -> None:
     """Send it, when the peer has room; one sender of a socket at a time. Raises LinkError when it is gone."""
-    packet = frames.encode(frame)
+    packet = codec.encode(frame)
     while True:
         try:
             return seqpacket.send(end, packet, fds)

@@ -29,8 +29,9 @@ from secretfs.errors import (
     UnavailableError,
     UnsealError,
 )
-from secretfs.link import frames
-from secretfs.link.frames import Frame, Status
+from secretfs.link import desired
+from secretfs.link.codec import Frame
+from secretfs.link.desired import Status
 from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
 from secretfs.linux import memory
 
@@ -190,12 +191,12 @@ class _Wire:
         """As FsLink.put_tree."""
         self._ask += 1
         self._not_now.clear()
-        await send(self.end, frames.TreeBegin(self._ask, task))
+        await send(self.end, desired.TreeBegin(self._ask, task))
         for entry in tree.values():
             if entry.drain_ms != DRAIN_MS:
-                await send(self.end, frames.TreeDrain(entry.drain_ms))
+                await send(self.end, desired.TreeDrain(entry.drain_ms))
             await send(self.end, _frame(entry))
-        await send(self.end, frames.TreeEnd(self._ask))
+        await send(self.end, desired.TreeEnd(self._ask))
         status = await self._status()
         if status is Status.WITHHELD:
             self._withheld(task, frozenset(self._not_now))
@@ -204,12 +205,12 @@ class _Wire:
     async def drop(self, task: TaskId) -> None:
         """As FsLink.drop_tree."""
         self._ask += 1
-        await send(self.end, frames.Drop(self._ask, task))
+        await send(self.end, desired.Drop(self._ask, task))
         _raise_for(await self._status(), task)
 
     async def sync(self, trees: Mapping[TaskId, Tree], refused: Callable[[TaskId], None]) -> None:
         """Bring fs to these trees and no others. What one of them lacks is said in the log, the others go on."""
-        await send(self.end, frames.SyncBegin())
+        await send(self.end, desired.SyncBegin())
         for task, tree in trees.items():
             try:
                 await self.put(task, tree)
@@ -221,7 +222,7 @@ class _Wire:
                 log.error("a tree is not what it should be", task=task, error=str(refusal))
                 refused(task)
         self._ask += 1
-        await send(self.end, frames.SyncEnd(self._ask))
+        await send(self.end, desired.SyncEnd(self._ask))
         await self._status()
 
     async def _status(self) -> Status:
@@ -229,9 +230,9 @@ class _Wire:
         while True:
             frame = await self._received()
             match frame:
-                case frames.Need(_, version, object_id):
+                case desired.Need(_, version, object_id):
                     await self._fill(VersionRef(ObjectId(object_id), version))
-                case frames.Done(self._ask, status) if status in _STATUSES:
+                case desired.Done(self._ask, status) if status in _STATUSES:
                     return Status(status)
                 case _:
                     raise LinkError(f"fs answered with {type(frame).__name__}")
@@ -241,11 +242,11 @@ class _Wire:
             sealed = await self._sealed(content)
         except LockedError:
             self._not_now.add(content)
-            await send(self.end, frames.NoFill(frames.NOT_NOW))
+            await send(self.end, desired.NoFill(desired.NOT_NOW))
             return
         except SecretfsError as refusal:
             log.error("a value cannot be given", object=content.object_id, version=content.number, error=str(refusal))
-            await send(self.end, frames.NoFill(0))
+            await send(self.end, desired.NoFill(0))
             return
         try:
             body = DATA_KEY_BYTES + len(sealed.context)
@@ -254,7 +255,7 @@ class _Wire:
             self._mailbox[body : body + len(sealed.ciphertext)] = sealed.ciphertext
         finally:
             wipe(sealed.data_key)
-        await send(self.end, frames.Fill(0, len(sealed.context), len(sealed.ciphertext)))
+        await send(self.end, desired.Fill(0, len(sealed.context), len(sealed.ciphertext)))
 
     async def _received(self) -> Frame:
         received = await next_frame(self.end)
@@ -263,8 +264,8 @@ class _Wire:
         return received[0]
 
 
-def _frame(entry: Entry) -> frames.TreeEntry:
-    return frames.TreeEntry(
+def _frame(entry: Entry) -> desired.TreeEntry:
+    return desired.TreeEntry(
         _KINDS[entry.kind],
         entry.uid,
         entry.gid,

@@ -62,14 +62,19 @@ def arena(facts: Facts) -> Verdict:
 def dead_mounts(facts: Facts) -> Verdict:
     """Mounts that nobody serves any more hold whoever touches them up, or fail."""
     name = "mounts"
-    over, silent = (_places(facts, answer) for answer in (Answer.OVER, Answer.SILENT))
-    troubles = [f"{what} {places}" for what, places in (("nobody answers for", silent), ("dead:", over)) if places]
+    over, silent = _places(facts, Answer.OVER), _places(facts, Answer.SILENT)
+    others = _places(facts, Answer.OVER, of_others=True)
+    kinds = (("nobody answers for", silent), ("dead:", over), ("dead, and not of this daemon:", others))
+    troubles = [f"{what} {places}" for what, places in kinds if places]
     if silent:
         todo = "look at that daemon; to end the mount: echo 1 > /sys/fs/fuse/connections/NUMBER/abort"
         return fail(name, "; ".join(troubles), todo)
     if over:
         todo = "start its daemon, which repairs it, or end the process; or run umount --lazy on it"
         return fail(name, "; ".join(troubles), todo)
+    if others:
+        todo = "if it is of another daemon, start that one (with its --runtime-dir), or run umount --lazy on it"
+        return warn(name, "; ".join(troubles), todo)
     living = sum(mount.answer is Answer.LIVES for mount in facts.mounts)
     found = (
         f"{living} of {len(facts.mounts)} file systems of secretfs were asked, and answer" if facts.mounts else "none"
@@ -81,8 +86,12 @@ def dead_mounts(facts: Facts) -> Verdict:
     return ok(name, found)
 
 
-def _places(facts: Facts, answer: Answer) -> str:
-    return ", ".join(f"{mount.place!r} (of process {mount.pid})" for mount in facts.mounts if mount.answer is answer)
+def _places(facts: Facts, answer: Answer, *, of_others: bool = False) -> str:
+    """A silent one holds up whoever touches it, so it matters whoever has made it."""
+    found = [mount for mount in facts.mounts if mount.answer is answer]
+    if answer is Answer.OVER:
+        found = [mount for mount in found if (mount.ours is False) is of_others]
+    return ", ".join(f"{mount.place!r} (of process {mount.pid})" for mount in found)
 
 
 def orphans(facts: Facts) -> Verdict:

@@ -52,7 +52,7 @@ def verdicts(facts: Facts) -> list[Verdict]:
 
 def facts_of(places: Places, said: Said) -> Facts:
     """Everything, looked at now."""
-    states, unseen = mounts.mount_states()
+    states, unseen = mounts.mount_states(places.runtime_dir)
     listening = machine.listening_sockets()
     return Facts(
         kernel=machine.kernel(),

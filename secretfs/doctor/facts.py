@@ -114,6 +114,7 @@ class MountState:
     place: str
     pid: int  # a process that has it there
     answer: Answer
+    ours: bool | None  # made by the daemon of this runtime directory: what it calls itself says nothing about that
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from secretfs.fs import log
-from secretfs.link import frames
+from secretfs.link import codec, serving
 from secretfs.link.spawn import FsStart
 from secretfs.linux import peer, seqpacket
 
@@ -69,12 +69,12 @@ class Estate:
         if who.uid != _ROOT:
             log.error("handover refused", uid=who.uid, pid=who.pid)
             raise PermissionError(who.uid)
-        frame = frames.Handover(self.arena_bytes, usable, f"{self.device} {self.init}")
+        frame = serving.Handover(self.arena_bytes, usable, f"{self.device} {self.init}")
         ours, theirs = seqpacket.pair()
         kept = (self.fuse_fd, self.arena_fd, self.api_fd, self.attach_fd, self.listener.fileno(), *self.ring)
         with theirs:
             try:
-                seqpacket.send(connection, frames.encode(frame), (theirs.fileno(), *kept))
+                seqpacket.send(connection, codec.encode(frame), (theirs.fileno(), *kept))
             except OSError:
                 ours.close()
                 raise

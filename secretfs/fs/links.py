@@ -18,8 +18,9 @@ from secretfs.crypto.envelope import OVERHEAD_BYTES, unseal_into
 from secretfs.errors import ArenaFullError, LinkError, NotFoundError, SecretfsError, UnsealError, WithheldError
 from secretfs.fs import log
 from secretfs.fs.trees import Trees
-from secretfs.link import frames
-from secretfs.link.frames import Frame, Status
+from secretfs.link import codec, desired, pulse, serving
+from secretfs.link.codec import Frame
+from secretfs.link.desired import Status
 from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
 from secretfs.linux import memory, seqpacket
 from secretfs.linux.packets import next_packet
@@ -30,8 +31,8 @@ _NO_MAILBOX: Final = bytes(MAILBOX_BYTES)
 
 async def next_frame(end: socket.socket, max_fds: int = 0) -> tuple[Frame, list[int]] | None:
     """The next frame and its descriptors, the caller's to close; None at the end of file. Raises LinkError."""
-    received = await next_packet(end, frames.MAX_FRAME_BYTES, max_fds)
-    return (frames.decode(received[0]), received[1]) if received else None
+    received = await next_packet(end, codec.MAX_FRAME_BYTES, max_fds)
+    return (codec.decode(received[0]), received[1]) if received else None
 
 
 class ControlLink:
@@ -59,16 +60,16 @@ class ControlLink:
 
     async def _serve(self, frame: Frame) -> None:
         match frame:
-            case frames.TreeBegin(ask, task):
+            case desired.TreeBegin(ask, task):
                 tree = await self._tree()
                 if self._named is not None:
                     self._named.add(task)
                 await self._answer(ask, self._trees.put(task, tree, self._fill))
-            case frames.Drop(ask, task):
+            case desired.Drop(ask, task):
                 await self._answer(ask, self._trees.drop(task))
-            case frames.SyncBegin():
+            case desired.SyncBegin():
                 self._named = set()
-            case frames.SyncEnd(ask):
+            case desired.SyncEnd(ask):
                 await self._answer(ask, self._drop_unnamed())
             case _:
                 raise LinkError(f"{type(frame).__name__} came where a request was due")
@@ -76,13 +77,13 @@ class ControlLink:
     async def _tree(self) -> Tree:
         entries: list[Entry] = []
         drain_ms = DRAIN_MS
-        while isinstance(frame := await self._due(), frames.TreeEntry | frames.TreeDrain):
-            if isinstance(frame, frames.TreeDrain):
+        while isinstance(frame := await self._due(), desired.TreeEntry | desired.TreeDrain):
+            if isinstance(frame, desired.TreeDrain):
                 drain_ms = frame.milliseconds
             else:
                 entries.append(_entry(frame, drain_ms))
                 drain_ms = DRAIN_MS
-        frames.expect(frame, frames.TreeEnd)
+        codec.expect(frame, desired.TreeEnd)
         return tree_of(entries)
 
     async def _drop_unnamed(self) -> None:
@@ -101,17 +102,17 @@ class ControlLink:
         except SecretfsError as refusal:
             log.warning("tree refused", error=str(refusal))
             status = _status(refusal)
-        self._send(frames.Done(ask, status))
+        self._send(desired.Done(ask, status))
 
     async def _fill(self, entry: Entry, buffer: memoryview) -> None:
         """Ask control for a version, and open it into the arena."""
-        self._send(frames.Need(0, entry.content.number, entry.content.object_id))
+        self._send(desired.Need(0, entry.content.number, entry.content.object_id))
         frame = await self._due()
-        if frame == frames.NoFill(frames.NOT_NOW):
+        if frame == desired.NoFill(desired.NOT_NOW):
             raise WithheldError(f"{entry.content.object_id} version {entry.content.number} is locked")
-        if isinstance(frame, frames.NoFill):
+        if isinstance(frame, desired.NoFill):
             raise NotFoundError(f"control has no value for {entry.content.object_id} version {entry.content.number}")
-        fill = frames.expect(frame, frames.Fill)
+        fill = codec.expect(frame, desired.Fill)
         context_end = DATA_KEY_BYTES + fill.context_size
         end = context_end + fill.sealed_size
         if end > MAILBOX_BYTES:
@@ -138,7 +139,7 @@ class ControlLink:
 
     def _send(self, frame: Frame) -> None:
         try:
-            seqpacket.send(self._end, frames.encode(frame))
+            seqpacket.send(self._end, codec.encode(frame))
         except OSError as gone:
             raise LinkError("control went away") from gone
 
@@ -158,14 +159,14 @@ class SupervisorLink:
         self._end.close()
         self._end = end
         self.alone = False
-        self.send(frames.Ready())
+        self.send(pulse.Ready())
         if self._wanted is not None:
-            self.send(frames.Grow(self._wanted))
+            self.send(serving.Grow(self._wanted))
 
     async def run(self, *, wired: Callable[[socket.socket, int], None]) -> bool:
         """Serve until told to stop (True) or until the supervisor has gone away (False)."""
         while (received := await next_frame(self._end, max_fds=2)) is not None:
-            if isinstance(received[0], frames.Stop):
+            if isinstance(received[0], pulse.Stop):
                 return True
             self._obey(*received, wired)
         self.alone = True
@@ -173,14 +174,14 @@ class SupervisorLink:
 
     def _obey(self, frame: Frame, fds: list[int], wired: Callable[[socket.socket, int], None]) -> None:
         match frame, fds:
-            case frames.Ping(beat), []:
-                self.send(frames.Pong(beat))
-            case frames.Wire(), [control, mailbox]:
+            case pulse.Ping(beat), []:
+                self.send(pulse.Pong(beat))
+            case pulse.Wire(), [control, mailbox]:
                 wired(seqpacket.adopt(control), mailbox)
-            case frames.Grown(usable, _), []:
+            case serving.Grown(usable, _), []:
                 self._usable = usable
                 self._grown.set()
-            case frames.Go(), []:
+            case serving.Go(), []:
                 return  # a standby that saw the end of the one before needed no second word
             case _:
                 for fd in fds:
@@ -190,7 +191,7 @@ class SupervisorLink:
     async def grow(self, wanted: int) -> int:
         """Have the arena locked as far as ``wanted`` bytes; how far it is now. One caller at a time."""
         self._grown, self._wanted = trio.Event(), wanted
-        self.send(frames.Grow(wanted))
+        self.send(serving.Grow(wanted))
         await self._grown.wait()
         self._wanted = None
         return self._usable
@@ -198,12 +199,12 @@ class SupervisorLink:
     def send(self, frame: Frame) -> None:
         """Say it; a supervisor that is gone is found by ``run``."""
         try:
-            seqpacket.send(self._end, frames.encode(frame))
+            seqpacket.send(self._end, codec.encode(frame))
         except OSError as gone:
             log.warning("the supervisor does not listen", error=str(gone))
 
 
-def _entry(frame: frames.TreeEntry, drain_ms: int) -> Entry:
+def _entry(frame: desired.TreeEntry, drain_ms: int) -> Entry:
     content = VersionRef(ObjectId(frame.object_id), frame.version)
     if frame.kind >= len(_KINDS):
         raise LinkError(f"TreeEntry is of kind {frame.kind}")

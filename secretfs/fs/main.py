@@ -32,7 +32,7 @@ from secretfs.fs.session import Session
 from secretfs.fs.standby import called
 from secretfs.fs.syscalls import confine
 from secretfs.fs.trees import Trees
-from secretfs.link import frames
+from secretfs.link import pulse
 from secretfs.link.layout import ArenaLayout
 from secretfs.link.spawn import FsStart
 from secretfs.linux import landlock, memory, process, seqpacket
@@ -136,7 +136,7 @@ async def _settle(trees: Trees, supervisor: SupervisorLink, ready: trio.Event) -
     """Notifications are due from before, but none may go out before INIT was handled."""
     await ready.wait()
     confine()
-    supervisor.send(frames.Ready())
+    supervisor.send(pulse.Ready())
     await trees.settle()
     await trees.end_drains()
 

@@ -11,8 +11,8 @@ from typing import Final
 import trio
 
 from secretfs.fs.links import next_frame
-from secretfs.link import frames
-from secretfs.link.frames import Frame
+from secretfs.link import codec, pulse, serving
+from secretfs.link.codec import Frame
 from secretfs.linux import seqpacket
 
 LAST_SECONDS: Final = 1.0  # for the one before to end, when the supervisor went between the word and the end
@@ -20,7 +20,7 @@ LAST_SECONDS: Final = 1.0  # for the one before to end, when the supervisor went
 
 async def called(end: socket.socket) -> int | None:
     """Bytes of the arena that are usable, when it is time to serve; None when it never will be. Raises LinkError."""
-    _say(end, frames.Loaded())
+    _say(end, serving.Loaded())
     usable, fds = await _told(end)
     if usable is None or not fds:
         return usable
@@ -34,9 +34,9 @@ async def _told(end: socket.socket) -> tuple[int | None, list[int]]:
     """What came with Go; None when another word came, or none will."""
     while (received := await next_frame(end, max_fds=1)) is not None:
         match received:
-            case frames.Ping(beat), []:
-                _say(end, frames.Pong(beat))
-            case frames.Go(usable), fds:
+            case pulse.Ping(beat), []:
+                _say(end, pulse.Pong(beat))
+            case serving.Go(usable), fds:
                 return usable, fds
             case _, fds:
                 for fd in fds:
@@ -68,6 +68,6 @@ async def _over(end: socket.socket, before: int) -> bool:
 
 def _say(end: socket.socket, frame: Frame) -> None:
     try:
-        seqpacket.send(end, frames.encode(frame))
+        seqpacket.send(end, codec.encode(frame))
     except OSError:  # gone, which is what next_frame finds
         return

@@ -18,8 +18,8 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from secretfs.link import frames
-from secretfs.link.frames import Frame
+from secretfs.link import brokering, codec
+from secretfs.link.codec import Frame
 from secretfs.linux import namespaces, process, seqpacket
 from secretfs.linux.mount import open_tree
 from secretfs.supervisor import log, signals
@@ -53,21 +53,21 @@ class Broker:
         self._mounts = ThreadPoolExecutor(1, "broker-mounts", signals.hold_back)
         self._under_way: set[Future[None]] = set()
         self._ordered: set[Future[None]] = set()
-        self._scans: queue.SimpleQueue[tuple[socket.socket, frames.AskMembers]] = queue.SimpleQueue()
+        self._scans: queue.SimpleQueue[tuple[socket.socket, brokering.AskMembers]] = queue.SimpleQueue()
         threading.Thread(target=self._scan_for_ever, name="broker-scan", daemon=True).start()
 
     def serve(self, end: socket.socket, frame: Frame, fds: list[int]) -> bool:
         """Take the frame if it is a question for the broker; its descriptors with it."""
         match frame, fds:
-            case frames.AskTreeFd(), []:
+            case brokering.AskTreeFd(), []:
                 self._do(self._tree_fd, end, frame)
-            case frames.AskNamespaces(), [pidfd]:
+            case brokering.AskNamespaces(), [pidfd]:
                 self._do(self._namespaces, end, frame, pidfd)
-            case frames.AskRepair(), []:
+            case brokering.AskRepair(), []:
                 self._do(self._repair, end, frame, by=self._mounts)
-            case frames.AskDropMounts(), []:
+            case brokering.AskDropMounts(), []:
                 self._do(self._drop_mounts, end, frame, by=self._mounts)
-            case frames.AskMembers(), []:
+            case brokering.AskMembers(), []:
                 self._scans.put((end, frame))
             case _:
                 return self._tell(end, frame, fds)
@@ -86,79 +86,79 @@ class Broker:
     def _tell(self, end: socket.socket, frame: Frame, fds: list[int]) -> bool:
         """As serve, for what tells tasks of changes."""
         match frame, fds:
-            case frames.AskTouch(), []:
+            case brokering.AskTouch(), []:
                 self._do(self._touched, end, frame)
-            case frames.AskSignal(), [pidfd]:
+            case brokering.AskSignal(), [pidfd]:
                 self._do(self._signal, end, frame, pidfd)
-            case frames.AskCommand(), [pidfd]:
+            case brokering.AskCommand(), [pidfd]:
                 self._order(end, frame, pidfd)
             case _:
                 return False
         return True
 
-    def _order(self, end: socket.socket, ask: frames.AskCommand, pidfd: int) -> None:
+    def _order(self, end: socket.socket, ask: brokering.AskCommand, pidfd: int) -> None:
         """Run it in its turn. Where too many wait, control is to come again."""
         if len(self._ordered) >= _MAX_COMMANDS:
             os.close(pidfd)
-            self._do(_reply, end, frames.Acted(ask.ask, errno.EAGAIN, 0))
+            self._do(_reply, end, brokering.Acted(ask.ask, errno.EAGAIN, 0))
             return
         future = self._commands.submit(self._command, end, ask, pidfd)
         self._ordered.add(future)
         future.add_done_callback(self._ordered.discard)
 
-    def _tree_fd(self, end: socket.socket, ask: frames.AskTreeFd) -> None:
+    def _tree_fd(self, end: socket.socket, ask: brokering.AskTreeFd) -> None:
         if not _TASK.fullmatch(ask.task) or ask.kind >= len(_AREAS):
-            _reply(end, frames.TreeFd(ask.ask, errno.EINVAL))
+            _reply(end, brokering.TreeFd(ask.ask, errno.EINVAL))
             return
         try:
             fd = open_tree(f"{self._mountpoint}/{ask.task}/{_AREAS[ask.kind]}")
         except OSError as refusal:
-            _reply(end, frames.TreeFd(ask.ask, refusal.errno or errno.EINVAL))
+            _reply(end, brokering.TreeFd(ask.ask, refusal.errno or errno.EINVAL))
             return
         try:
-            _reply(end, frames.TreeFd(ask.ask, 0), [fd])
+            _reply(end, brokering.TreeFd(ask.ask, 0), [fd])
         finally:
             os.close(fd)
 
-    def _namespaces(self, end: socket.socket, ask: frames.AskNamespaces, pidfd: int) -> None:
+    def _namespaces(self, end: socket.socket, ask: brokering.AskNamespaces, pidfd: int) -> None:
         try:
             pid = process.pid_of(pidfd)
             inodes = [namespaces.ns_inode(pid, kind) for kind in _KINDS]
             process.pid_of(pidfd)  # still the same process: the number was not another's meanwhile
         except OSError as refusal:
-            _reply(end, frames.Namespaces(ask.ask, refusal.errno or errno.ESRCH, 0, 0, 0))
+            _reply(end, brokering.Namespaces(ask.ask, refusal.errno or errno.ESRCH, 0, 0, 0))
         else:
-            _reply(end, frames.Namespaces(ask.ask, 0, *inodes))
+            _reply(end, brokering.Namespaces(ask.ask, 0, *inodes))
         finally:
             os.close(pidfd)
 
-    def _repair(self, end: socket.socket, ask: frames.AskRepair) -> None:
+    def _repair(self, end: socket.socket, ask: brokering.AskRepair) -> None:
         replaced, failed = _helped("repair", self._mountpoint, devices=self._devices)
-        _reply(end, frames.Repaired(ask.ask, replaced, failed))
+        _reply(end, brokering.Repaired(ask.ask, replaced, failed))
 
-    def _drop_mounts(self, end: socket.socket, ask: frames.AskDropMounts) -> None:
+    def _drop_mounts(self, end: socket.socket, ask: brokering.AskDropMounts) -> None:
         if not _TASK.fullmatch(ask.task):
-            _reply(end, frames.MountsDropped(ask.ask, 0, 0))
+            _reply(end, brokering.MountsDropped(ask.ask, 0, 0))
             return
         gone, left = _helped("drop", self._mountpoint, ask.task, devices=self._devices)
-        _reply(end, frames.MountsDropped(ask.ask, gone, left))
+        _reply(end, brokering.MountsDropped(ask.ask, gone, left))
 
-    def _touched(self, end: socket.socket, ask: frames.AskTouch) -> None:
+    def _touched(self, end: socket.socket, ask: brokering.AskTouch) -> None:
         error = errno.EINVAL
         if _TASK.fullmatch(ask.task) and ask.kind < len(_AREAS):
             place = f"{ask.task}/{_AREAS[ask.kind]}" + (f"/{ask.target}" if ask.target else "")
             error = _error_of(lambda: self._touch(place))
-        _reply(end, frames.Acted(ask.ask, error, 0))
+        _reply(end, brokering.Acted(ask.ask, error, 0))
 
-    def _signal(self, end: socket.socket, ask: frames.AskSignal, pidfd: int) -> None:
+    def _signal(self, end: socket.socket, ask: brokering.AskSignal, pidfd: int) -> None:
         """Control may name any process: only those of a task get a signal, and only one that is known."""
         try:
             error = _error_of(lambda: signalled(pidfd, ask.signal, ask.task, ask.mnt, self._devices()))
         finally:
             os.close(pidfd)
-        _reply(end, frames.Acted(ask.ask, error, 0))
+        _reply(end, brokering.Acted(ask.ask, error, 0))
 
-    def _command(self, end: socket.socket, ask: frames.AskCommand, pidfd: int) -> None:
+    def _command(self, end: socket.socket, ask: brokering.AskCommand, pidfd: int) -> None:
         code = 0
 
         def act() -> None:
@@ -169,7 +169,7 @@ class Broker:
             error = _error_of(act)
         finally:
             os.close(pidfd)
-        _reply(end, frames.Acted(ask.ask, error, code))
+        _reply(end, brokering.Acted(ask.ask, error, code))
 
     def _scan_for_ever(self) -> None:
         """One look at /proc answers all who asked before it began."""
@@ -196,10 +196,10 @@ def _error_of(act: Callable[[], None]) -> int:
     return 0
 
 
-def own_identity(home_mnt: int) -> frames.Identity:
+def own_identity(home_mnt: int) -> brokering.Identity:
     """The daemon's own namespaces; ``home_mnt``: the mount namespace that it was started in, if it has left that."""
     user, pid, mnt = (namespaces.ns_inode("self", kind) for kind in _KINDS)
-    return frames.Identity(user, pid, home_mnt or mnt)
+    return brokering.Identity(user, pid, home_mnt or mnt)
 
 
 def _helped(module: str, *words: str, devices: Callable[[], Collection[str]]) -> tuple[int, int]:
@@ -226,16 +226,16 @@ def _helped(module: str, *words: str, devices: Callable[[], Collection[str]]) ->
     return well, ill
 
 
-def _send_members(end: socket.socket, ask: frames.AskMembers, look: Look) -> None:
+def _send_members(end: socket.socket, ask: brokering.AskMembers, look: Look) -> None:
     pids = look.members(ask.task, ask.mnt)
-    chunks = [pids[at : at + frames.MAX_FDS] for at in range(0, len(pids), frames.MAX_FDS)] or [[]]
+    chunks = [pids[at : at + brokering.MAX_FDS] for at in range(0, len(pids), brokering.MAX_FDS)] or [[]]
     for index, chunk in enumerate(chunks):
         with contextlib.ExitStack() as opened:
             pidfds = [fd for pid in chunk if (fd := _pidfd(pid, ask, look, opened)) is not None]
-            _reply(end, frames.Members(ask.ask, int(index + 1 < len(chunks))), pidfds)
+            _reply(end, brokering.Members(ask.ask, int(index + 1 < len(chunks))), pidfds)
 
 
-def _pidfd(pid: int, ask: frames.AskMembers, look: Look, opened: contextlib.ExitStack) -> int | None:
+def _pidfd(pid: int, ask: brokering.AskMembers, look: Look, opened: contextlib.ExitStack) -> int | None:
     """A pidfd of the process, if the number was not another's meanwhile; ``opened`` closes it."""
     with unless_gone():
         fd = os.pidfd_open(pid)
@@ -246,7 +246,7 @@ def _pidfd(pid: int, ask: frames.AskMembers, look: Look, opened: contextlib.Exit
 
 
 def _reply(end: socket.socket, frame: Frame, fds: list[int] | None = None) -> None:
-    packet = frames.encode(frame)
+    packet = codec.encode(frame)
     poll = select.poll()  # select(2) knows no descriptor above 1023
     try:
         poll.register(end, select.POLLOUT)

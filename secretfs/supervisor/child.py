@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from secretfs.errors import LinkError
-from secretfs.link import frames
-from secretfs.link.frames import Frame
+from secretfs.link import codec, pulse
+from secretfs.link.codec import Frame
 from secretfs.linux import process, seqpacket
 
 BEAT_SECONDS: Final = 0.2
@@ -102,7 +102,7 @@ class Child:
         if self._asked is None and now - self._last_asked >= BEAT_SECONDS:
             self._beat += 1
             self._asked = self._last_asked = now
-            self.send(frames.Ping(self._beat))
+            self.send(pulse.Ping(self._beat))
 
     def answered(self, beat: int) -> None:
         """A Pong came."""
@@ -142,18 +142,18 @@ class Child:
     def send(self, frame: Frame, fds: Sequence[int] = ()) -> None:
         """Say it. One that does not listen is found by ``dead``."""
         with contextlib.suppress(OSError):
-            seqpacket.send(self.end, frames.encode(frame), fds)
+            seqpacket.send(self.end, codec.encode(frame), fds)
 
     def receive(self) -> tuple[Frame, list[int]] | None:
         """The next frame and its descriptors; None when there is none, or never will be."""
         try:
-            packet, fds = seqpacket.receive(self.end, frames.MAX_FRAME_BYTES, max_fds=2)
+            packet, fds = seqpacket.receive(self.end, codec.MAX_FRAME_BYTES, max_fds=2)
         except OSError:
             return None
         if not packet:
             return None
         try:
-            return frames.decode(packet), fds
+            return codec.decode(packet), fds
         except LinkError:
             for fd in fds:
                 os.close(fd)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from secretfs.errors import LinkError, SetupError
-from secretfs.link import frames
+from secretfs.link import codec, serving
 from secretfs.link.layout import ArenaLayout
 from secretfs.linux import mountinfo, peer, process, seqpacket
 from secretfs.linux.descriptors import receive_fds
@@ -121,11 +121,11 @@ def _connected(path: str) -> tuple[socket.socket, int] | None:
 
 def _given(connection: socket.socket, pidfd: int) -> Legacy | None:
     try:
-        packet, fds, _flags = receive_fds(connection, frames.MAX_FRAME_BYTES, _FDS + _RING_FDS)
+        packet, fds, _flags = receive_fds(connection, codec.MAX_FRAME_BYTES, _FDS + _RING_FDS)
     except OSError:
         return None
     try:
-        frame = frames.expect(frames.decode(packet), frames.Handover)
+        frame = codec.expect(codec.decode(packet), serving.Handover)
         device, init = frame.parts.split(" ")
         end, fuse_fd, arena_fd, api, attach, handover, *ring = fds
         if os.fstat(arena_fd).st_size != ArenaLayout(frame.arena_bytes).total:

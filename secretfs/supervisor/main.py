@@ -13,8 +13,8 @@ import time
 from typing import Final
 
 from secretfs.errors import LinkError, SetupError
-from secretfs.link import frames
-from secretfs.link.frames import Frame
+from secretfs.link import pulse, serving
+from secretfs.link.codec import Frame
 from secretfs.link.spawn import SupervisorStart
 from secretfs.linux import process, seqpacket, systemd
 from secretfs.linux.terminal import one_line
@@ -87,7 +87,7 @@ class Supervisor:
             log.info("stopping")
             systemd.notify("STOPPING=1")
             if CONTROL in self._children:
-                self._children[CONTROL].send(frames.Stop())
+                self._children[CONTROL].send(pulse.Stop())
             else:
                 self._exit_code = 0
 
@@ -142,7 +142,7 @@ class Supervisor:
         self._mailbox = mailbox
         for child, end in zip(self._children.values(), ends, strict=True):
             with end:
-                child.send(frames.Wire(), [end.fileno(), mailbox.fd])
+                child.send(pulse.Wire(), [end.fileno(), mailbox.fd])
 
     # -- hearing -----------------------------------------------------------------------------------------------------
 
@@ -159,17 +159,17 @@ class Supervisor:
     def _obey(self, child: Child, frame: Frame) -> None:
         """Each of the two gets what it is there for: what is broken into must not speak for the other."""
         match frame:
-            case frames.Pong(beat):
+            case pulse.Pong(beat):
                 child.answered(beat)
-            case frames.Ready():
+            case pulse.Ready():
                 self._is_ready(child)
-            case frames.Grow(wanted) if child.module == FS:
+            case serving.Grow(wanted) if child.module == FS:
                 error = self._held.arena.grow(wanted)
-                child.send(frames.Grown(self._held.arena.usable, error))
-            case frames.Loaded() if child.module == FS:
+                child.send(serving.Grown(self._held.arena.usable, error))
+            case serving.Loaded() if child.module == FS:
                 if self._succession.loaded(child):
                     self._replace_fs()
-            case frames.Stopped() if child.module == CONTROL:
+            case pulse.Stopped() if child.module == CONTROL:
                 self._exit_code = 0
             case _:
                 log.error("unexpected frame", module=child.module, frame=type(frame).__name__)
@@ -302,7 +302,7 @@ class Supervisor:
         """Fs ends first, then its memory is wiped, then the mount is aborted wherever it still is."""
         self._succession.stop()
         for child in self._children.values():
-            child.send(frames.Stop())
+            child.send(pulse.Stop())
         for module, child in self._children.items():
             if not child.wait(STOP_FS_SECONDS):
                 log.warning("killed at the end", module=module)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from secretfs.link import frames
+from secretfs.link import serving
 from secretfs.supervisor import log
 from secretfs.supervisor.child import Child
 from secretfs.supervisor.deaths import Deaths
@@ -74,7 +74,7 @@ class Succession:
     def end_before(self, fs: Child) -> None:
         """End the one that serves: the standby comes next. It dies as it may at any moment."""
         if self._standby:
-            self._standby.send(frames.Go(self._held.arena.usable), [fs.pidfd])
+            self._standby.send(serving.Go(self._held.arena.usable), [fs.pidfd])
         fs.end_now()
 
     def unserved(self) -> float:
@@ -103,7 +103,7 @@ class Succession:
         standby, self._standby = self._standby, None
         self._replaces = False  # whichever comes next is of this version
         if standby:
-            standby.send(frames.Go(self._held.arena.usable))
+            standby.send(serving.Go(self._held.arena.usable))
         return standby
 
     def start_over(self) -> None:

@@ -17,7 +17,7 @@ from secretfs.control.broker import ANSWER_SECONDS, Broker, Namespaces
 from secretfs.control.channel import next_frame
 from secretfs.core.names import Kind, TaskId
 from secretfs.errors import LinkError, NotFoundError, UnavailableError
-from secretfs.link import frames
+from secretfs.link import brokering, codec, pulse, serving
 from secretfs.linux import process, seqpacket
 from secretfs.linux.namespaces import ns_inode
 from secretfs.supervisor import broker as root_broker
@@ -80,7 +80,7 @@ async def asked(heard=None):
 
 
 def say(end, frame, fds=()):
-    seqpacket.send(end, frames.encode(frame), fds)
+    seqpacket.send(end, codec.encode(frame), fds)
 
 
 async def hear(end):
@@ -114,15 +114,15 @@ async def test_the_heartbeat_is_answered_and_identity_wire_and_stop_are_taken():
     async with asked(heard) as (broker, end):
         with pytest.raises(UnavailableError, match="has not said who it is yet"):
             assert broker.own
-        say(end, frames.Ping(9))
-        assert await hear(end) == frames.Pong(9)
-        say(end, frames.Identity(1, 2, 3))
+        say(end, pulse.Ping(9))
+        assert await hear(end) == pulse.Pong(9)
+        say(end, brokering.Identity(1, 2, 3))
         await broker.identified()
         assert broker.own == Namespaces(user=1, pid=2, mnt=3)
         reading, writing = os.pipe()
         mine, other = seqpacket.pair()
-        say(end, frames.Wire(), [other.fileno(), reading])
-        say(end, frames.Stop())
+        say(end, pulse.Wire(), [other.fileno(), reading])
+        say(end, pulse.Stop())
         await wait_all_tasks_blocked()
         ((wire, mailbox),) = heard.wires
         assert heard.stops == 1
@@ -140,7 +140,7 @@ async def test_ready_and_stopped_are_said():
     async with asked() as (broker, end):
         await broker.ready()
         await broker.stopped()
-        assert [await hear(end), await hear(end)] == [frames.Ready(), frames.Stopped()]
+        assert [await hear(end), await hear(end)] == [pulse.Ready(), pulse.Stopped()]
 
 
 async def test_the_end_of_the_supervisor_ends_run():
@@ -150,15 +150,15 @@ async def test_the_end_of_the_supervisor_ends_run():
         await Broker(ours).run(wired=lambda *_: None, stop=lambda: None)
 
 
-@pytest.mark.parametrize("frame", [frames.TreeFd(77, 0), frames.Wire(), frames.Members(3, 0), frames.Grown(1, 0)])
+@pytest.mark.parametrize("frame", [brokering.TreeFd(77, 0), pulse.Wire(), brokering.Members(3, 0), serving.Grown(1, 0)])
 async def test_an_answer_to_nobody_is_logged_and_its_descriptors_are_closed(frame, capfd):
     async with asked() as (_broker, end):
         before = descriptors()
         fd = os.open("/", os.O_PATH)
         say(end, frame, [fd])
         os.close(fd)
-        say(end, frames.Ping(1))
-        assert await hear(end) == frames.Pong(1)
+        say(end, pulse.Ping(1))
+        assert await hear(end) == pulse.Pong(1)
         assert descriptors() == before
     line = json.loads(capfd.readouterr().err.splitlines()[0])
     assert line["event"] == "an answer to nobody"
@@ -181,7 +181,7 @@ async def test_answers_come_in_any_order():
                 nursery.start_soon(ask, pid)
             asks = [(await hear(end)).ask for _ in range(3)]
             for ask_number in reversed(asks):
-                say(end, frames.Namespaces(ask_number, 0, 10 + ask_number, 20, 30))
+                say(end, brokering.Namespaces(ask_number, 0, 10 + ask_number, 20, 30))
         os.close(pidfd)
         assert len({found.user for found in answers.values()}) == 3
 
@@ -196,20 +196,22 @@ async def test_more_questions_than_the_socket_has_room_for_wait_for_their_turn()
                 asks = []
                 for _ in range(1000):
                     asks.append((await hear(end)).ask)
-                    say(end, frames.Acted(asks[-1], 0, 0))
+                    say(end, brokering.Acted(asks[-1], 0, 0))
         assert len(set(asks)) == 1000
 
 
 async def test_a_tree_that_cannot_be_mounted_is_said():
     async with asked() as (broker, end):
-        refusal = await refusal_of(broker.tree_fd, T1, Kind.SECRET, answer=lambda ask: frames.TreeFd(ask, 2), end=end)
+        refusal = await refusal_of(
+            broker.tree_fd, T1, Kind.SECRET, answer=lambda ask: brokering.TreeFd(ask, 2), end=end
+        )
     assert str(refusal) == f"the tree of task {T1} cannot be mounted: No such file or directory"
 
 
 async def test_a_process_that_is_gone_is_said():
     async with asked() as (broker, end):
         pidfd = os.pidfd_open(os.getpid())
-        answer = lambda ask: frames.Namespaces(ask, 3, 0, 0, 0)  # noqa: E731
+        answer = lambda ask: brokering.Namespaces(ask, 3, 0, 0, 0)  # noqa: E731
         refusal = await refusal_of(broker.namespaces, pidfd, answer=answer, end=end)
         os.close(pidfd)
     assert isinstance(refusal, NotFoundError)
@@ -219,10 +221,10 @@ async def test_a_process_that_is_gone_is_said():
 @pytest.mark.parametrize(
     ("answer", "fds"),
     [
-        (lambda ask: frames.TreeFd(ask, 0), 0),
-        (lambda ask: frames.TreeFd(ask, 0), 2),
-        (lambda ask: frames.TreeFd(ask, 5), 1),
-        (lambda ask: frames.Namespaces(ask, 0, 1, 2, 3), 0),
+        (lambda ask: brokering.TreeFd(ask, 0), 0),
+        (lambda ask: brokering.TreeFd(ask, 0), 2),
+        (lambda ask: brokering.TreeFd(ask, 5), 1),
+        (lambda ask: brokering.Namespaces(ask, 0, 1, 2, 3), 0),
     ],
 )
 async def test_an_answer_out_of_step_is_a_link_error_and_leaks_no_descriptor(answer, fds):
@@ -242,7 +244,7 @@ async def test_an_answer_that_does_not_come_is_waited_for_so_long(autojump_clock
         assert trio.current_time() == pytest.approx(ANSWER_SECONDS, abs=0.1)
         question = await hear(end)
         before = descriptors()
-        say(end, frames.Members(question.ask, 1), [0])
+        say(end, brokering.Members(question.ask, 1), [0])
         await wait_all_tasks_blocked()
         assert descriptors() == before, "what comes late is closed"
 
@@ -253,7 +255,7 @@ async def test_members_that_come_in_parts_are_closed_when_the_rest_does_not_come
 
         async def part():
             question = await hear(end)
-            say(end, frames.Members(question.ask, 1), [0, 1])
+            say(end, brokering.Members(question.ask, 1), [0, 1])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(part)
@@ -273,7 +275,7 @@ async def test_a_command_that_has_no_turn_now_is_asked_again_later():
     async with asked() as (broker, end):
         words = (T1, 1, 0, ("web", "db", "true"))
         refused = await refusal_of(
-            broker.command, *words, answer=lambda ask: frames.Acted(ask, errno.EAGAIN, 0), end=end
+            broker.command, *words, answer=lambda ask: brokering.Acted(ask, errno.EAGAIN, 0), end=end
         )
     assert isinstance(refused, UnavailableError)
 
@@ -370,7 +372,7 @@ async def test_the_members_of_a_task_are_told_by_pidfd():
 
 
 async def test_more_members_than_fit_into_a_frame_come_in_several(monkeypatch):
-    monkeypatch.setattr(frames, "MAX_FDS", 2)
+    monkeypatch.setattr(brokering, "MAX_FDS", 2)
     with processes(5, apart=True):
         async with joined() as (broker, _):
             pidfds = await broker.members(T1, 0)
@@ -432,7 +434,7 @@ def test_a_process_that_cannot_be_looked_at_is_not_left_out(monkeypatch, where):
         raise OSError(24, "Too many open files")
 
     def answered(end):
-        root_broker._send_members(end, frames.AskMembers(1, 0, T1), members.Look(AnyDevice()))
+        root_broker._send_members(end, brokering.AskMembers(1, 0, T1), members.Look(AnyDevice()))
 
     ours, theirs = seqpacket.pair()
     with ours, theirs, processes(apart=True):
@@ -460,13 +462,13 @@ async def test_the_tree_of_a_task_is_a_detached_mount(tmp_path):
 @pytest.mark.parametrize(
     "ask",
     [
-        frames.AskTreeFd(1, 2, T1),
-        frames.AskTreeFd(1, 255, T1),
-        frames.AskTreeFd(1, 0, "../../../../etc/ssl/certs"),
-        frames.AskTreeFd(1, 0, "." * 25),
-        frames.AskTreeFd(1, 0, "A" * 25),
-        frames.AskTreeFd(1, 0, "1" * 24 + "\n"),
-        frames.AskTreeFd(1, 0, "1" * 24 + "\0"),
+        brokering.AskTreeFd(1, 2, T1),
+        brokering.AskTreeFd(1, 255, T1),
+        brokering.AskTreeFd(1, 0, "../../../../etc/ssl/certs"),
+        brokering.AskTreeFd(1, 0, "." * 25),
+        brokering.AskTreeFd(1, 0, "A" * 25),
+        brokering.AskTreeFd(1, 0, "1" * 24 + "\n"),
+        brokering.AskTreeFd(1, 0, "1" * 24 + "\0"),
     ],
 )
 async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):
@@ -475,15 +477,15 @@ async def test_a_path_that_is_no_tree_is_never_looked_up(ask, monkeypatch):
     ours, theirs = seqpacket.pair()
     broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
     with ours, theirs:
-        assert broker.serve(theirs, frames.decode(frames.encode(ask)), [])
-        assert await hear(ours) == frames.TreeFd(1, 22)
+        assert broker.serve(theirs, codec.decode(codec.encode(ask)), [])
+        assert await hear(ours) == brokering.TreeFd(1, 22)
     assert not looked_up
     broker._threads.shutdown()
 
 
 @pytest.mark.parametrize(
     ("frame", "fds"),
-    [(frames.Pong(1), []), (frames.AskNamespaces(1), []), (frames.AskMembers(1, 2, T1), [0]), (frames.Ready(), [])],
+    [(pulse.Pong(1), []), (brokering.AskNamespaces(1), []), (brokering.AskMembers(1, 2, T1), [0]), (pulse.Ready(), [])],
 )
 def test_what_is_no_question_is_left_to_the_supervisor(frame, fds):
     broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
@@ -495,10 +497,10 @@ async def test_an_answer_to_a_control_that_is_gone_is_no_error(capfd):
     ours, theirs = seqpacket.pair()
     broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
     ours.close()
-    broker.serve(theirs, frames.AskTreeFd(1, 9, T1), [])
+    broker.serve(theirs, brokering.AskTreeFd(1, 9, T1), [])
     broker._threads.shutdown()
     theirs.close()
     broker = root_broker.Broker("/nowhere", os.stat, AnyDevice)
-    broker.serve(theirs, frames.AskTreeFd(1, 9, T1), [])
+    broker.serve(theirs, brokering.AskTreeFd(1, 9, T1), [])
     broker._threads.shutdown()
     assert capfd.readouterr().err.count("answer not delivered") == 2

@@ -13,8 +13,8 @@ from secretfs.control.ports import Sealed
 from secretfs.core.names import Kind, ObjectId, TaskId
 from secretfs.core.plan import Entry, VersionRef, tree_of
 from secretfs.errors import ArenaFullError, LinkError, LockedError, NotFoundError, UnavailableError, UnsealError
-from secretfs.link import frames
-from secretfs.link.frames import Status
+from secretfs.link import codec, desired, pulse
+from secretfs.link.desired import Status
 from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
 from secretfs.linux import memory, seqpacket
 
@@ -23,8 +23,8 @@ A1 = VersionRef(ObjectId("a" * 25), 1)
 KEY, CONTEXT, CIPHERTEXT = b"K" * DATA_KEY_BYTES, b"the context", b"the sealed value"
 TREE = tree_of([Entry(Kind.SECRET, "a", 1, 2, 0o440, A1, 5), Entry(Kind.CONFIG, "d/b", 0, 0, 0o444, A1, 5)])
 ENTRY_FRAMES = [
-    frames.TreeEntry(0, 1, 2, 0o440, 5, 1, "a" * 25, "a"),
-    frames.TreeEntry(1, 0, 0, 0o444, 5, 1, "a" * 25, "d/b"),
+    desired.TreeEntry(0, 1, 2, 0o440, 5, 1, "a" * 25, "a"),
+    desired.TreeEntry(1, 0, 0, 0o444, 5, 1, "a" * 25, "d/b"),
 ]
 
 
@@ -42,22 +42,22 @@ class Fs:
         return received[0] if received else None
 
     def say(self, frame) -> None:
-        seqpacket.send(self.end, frames.encode(frame))
+        seqpacket.send(self.end, codec.encode(frame))
 
     async def synced(self, *trees) -> None:
         """Acknowledge the sync that begins each wire."""
-        assert await self.hear() == frames.SyncBegin()
+        assert await self.hear() == desired.SyncBegin()
         for task in trees:
             assert await self.change() == task
-        end = frames.expect(await self.hear(), frames.SyncEnd)
-        self.say(frames.Done(end.ask, Status.OK))
+        end = codec.expect(await self.hear(), desired.SyncEnd)
+        self.say(desired.Done(end.ask, Status.OK))
 
     async def change(self, status: int = Status.OK) -> str:
         """Answer one change; the task it was for."""
         begin = await self.hear()
-        while not isinstance(begin, frames.Drop) and not isinstance(heard := await self.hear(), frames.TreeEnd):
-            assert isinstance(heard, frames.TreeEntry)
-        self.say(frames.Done(begin.ask, status))
+        while not isinstance(begin, desired.Drop) and not isinstance(heard := await self.hear(), desired.TreeEnd):
+            assert isinstance(heard, desired.TreeEntry)
+        self.say(desired.Done(begin.ask, status))
         return begin.task
 
 
@@ -122,10 +122,10 @@ async def test_a_tree_that_a_fresh_fs_refuses_is_told_of():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.run)
         fs = Fs(link)
-        assert await fs.hear() == frames.SyncBegin()
+        assert await fs.hear() == desired.SyncBegin()
         assert [await fs.change(Status.ARENA_FULL), await fs.change()] == [T1, T2]
-        end = frames.expect(await fs.hear(), frames.SyncEnd)
-        fs.say(frames.Done(end.ask, Status.OK))
+        end = codec.expect(await fs.hear(), desired.SyncEnd)
+        fs.say(desired.Done(end.ask, Status.OK))
         await wait_all_tasks_blocked()
         assert refused == [T1]
         nursery.cancel_scope.cancel()
@@ -139,9 +139,9 @@ async def test_a_drain_is_said_before_its_entry_unless_it_is_the_usual_one():
         await fs.synced()
         put = Outcome(nursery, link.put_tree, T1, tree)
         begin = await fs.hear()
-        assert [await fs.hear() for _ in range(3)] == [frames.TreeDrain(1500), *ENTRY_FRAMES]
-        assert await fs.hear() == frames.TreeEnd(begin.ask)
-        fs.say(frames.Done(begin.ask, Status.OK))
+        assert [await fs.hear() for _ in range(3)] == [desired.TreeDrain(1500), *ENTRY_FRAMES]
+        assert await fs.hear() == desired.TreeEnd(begin.ask)
+        fs.say(desired.Done(begin.ask, Status.OK))
         await put.done.wait()
 
 
@@ -151,16 +151,16 @@ async def test_a_tree_is_said_its_values_given_and_waited_for():
         await fs.synced()
         put = Outcome(nursery, link.put_tree, T1, TREE)
         begin = await fs.hear()
-        assert begin == frames.TreeBegin(begin.ask, T1)
+        assert begin == desired.TreeBegin(begin.ask, T1)
         assert [await fs.hear(), await fs.hear()] == ENTRY_FRAMES
-        assert await fs.hear() == frames.TreeEnd(begin.ask)
-        fs.say(frames.Need(0, 1, "a" * 25))
-        assert await fs.hear() == frames.Fill(0, len(CONTEXT), len(CIPHERTEXT))
+        assert await fs.hear() == desired.TreeEnd(begin.ask)
+        fs.say(desired.Need(0, 1, "a" * 25))
+        assert await fs.hear() == desired.Fill(0, len(CONTEXT), len(CIPHERTEXT))
         mail = KEY + CONTEXT + CIPHERTEXT
         assert fs.mailbox[: len(mail)] == mail
         assert keys.given == [bytearray(DATA_KEY_BYTES)], "wiped as soon as it is in the mailbox"
         assert not put.done.is_set()
-        fs.say(frames.Done(begin.ask, Status.OK))
+        fs.say(desired.Done(begin.ask, Status.OK))
         await put.done.wait()
         assert put.returned
 
@@ -207,9 +207,9 @@ async def test_a_value_that_cannot_be_given_is_said_to_fs_and_to_the_log(capfd):
         await fs.synced()
         put = Outcome(nursery, link.put_tree, T1, TREE)
         begin, *_ = [await fs.hear() for _ in range(4)]
-        fs.say(frames.Need(0, 1, "a" * 25))
-        assert await fs.hear() == frames.NoFill(0)
-        fs.say(frames.Done(begin.ask, Status.NO_VALUE))
+        fs.say(desired.Need(0, 1, "a" * 25))
+        assert await fs.hear() == desired.NoFill(0)
+        fs.say(desired.Done(begin.ask, Status.NO_VALUE))
         await put.done.wait()
         assert isinstance(put.refusal, NotFoundError)
     line = json.loads(capfd.readouterr().err.splitlines()[0])
@@ -220,7 +220,7 @@ async def dies_after(fs: Fs, words: int) -> None:
     """fs hears so many words of a put with one value, answers them as it should, and is gone."""
     for word in range(words):
         if word == 4:
-            fs.say(frames.Need(0, 1, "a" * 25))
+            fs.say(desired.Need(0, 1, "a" * 25))
         await fs.hear()
     fs.end.close()
 
@@ -275,7 +275,7 @@ async def test_an_fs_that_dies_while_nothing_is_asked_is_noticed_before_the_next
 
 @pytest.mark.parametrize(
     "answer",
-    [frames.Ready(), frames.Done(10**6, Status.OK), frames.NoFill(0), frames.Pong(1), "unknown status", b"\xff"],
+    [pulse.Ready(), desired.Done(10**6, Status.OK), desired.NoFill(0), pulse.Pong(1), "unknown status", b"\xff"],
 )
 async def test_an_fs_out_of_step_is_left_for_its_successor(answer):
     async with running() as (link, new_fs, _keys), trio.open_nursery() as nursery:
@@ -285,7 +285,7 @@ async def test_an_fs_out_of_step_is_left_for_its_successor(answer):
         begin = await fs.hear()
         await fs.hear()
         if answer == "unknown status":
-            fs.say(frames.Done(begin.ask, 77))
+            fs.say(desired.Done(begin.ask, 77))
         elif isinstance(answer, bytes):
             fs.end.send(answer)
         else:
@@ -309,12 +309,12 @@ async def test_of_several_wires_the_newest_is_used_and_the_others_are_closed():
 async def test_a_tree_that_fs_refuses_at_the_beginning_is_logged_and_the_others_go_on(capfd):
     async with running({T1: TREE, T2: {}}) as (_link, new_fs, _keys):
         fs = new_fs()
-        assert await fs.hear() == frames.SyncBegin()
+        assert await fs.hear() == desired.SyncBegin()
         assert await fs.change(Status.UNSEAL_FAILED) == T1
         assert await fs.change() == T2
         end = await fs.hear()
-        assert isinstance(end, frames.SyncEnd)
-        fs.say(frames.Done(end.ask, Status.OK))
+        assert isinstance(end, desired.SyncEnd)
+        fs.say(desired.Done(end.ask, Status.OK))
         await wait_all_tasks_blocked()
     line = json.loads(capfd.readouterr().err.splitlines()[0])
     assert line["task"] == T1
@@ -341,8 +341,8 @@ async def test_a_caller_that_goes_away_leaves_the_words_in_order():
                 scope.cancel()
         second = Outcome(nursery, link.put_tree, T2, {})
         begin = [await fs.hear() for _ in range(3)]
-        assert isinstance(begin[-1], frames.TreeEnd)
-        fs.say(frames.Done(begin[-1].ask, Status.OK))
+        assert isinstance(begin[-1], desired.TreeEnd)
+        fs.say(desired.Done(begin[-1].ask, Status.OK))
         assert await fs.change() == T2
         await second.done.wait()
         assert second.returned
@@ -362,7 +362,7 @@ async def test_a_link_that_is_ended_in_the_middle_leaves_nothing_in_the_mailbox(
         nursery.start_soon(link.put_tree, T1, TREE)
         for _ in range(4):
             await fs.hear()
-        fs.say(frames.Need(0, 1, "a" * 25))
+        fs.say(desired.Need(0, 1, "a" * 25))
         await fs.hear()
         assert any(fs.mailbox[:])
         nursery.cancel_scope.cancel()

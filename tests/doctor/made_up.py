@@ -56,7 +56,7 @@ HEALTHY = Facts(
     host=HOST,
     users=(User("fs", 75301, None), User("control", 75302, None)),
     engines=(Engine("docker", "Docker version 28", "/d", True), Engine("podman", None, "/p", False)),
-    mounts=(MountState("0:40", "/r/mnt", 7, Answer.LIVES),),
+    mounts=(MountState("0:40", "/r/mnt", 7, Answer.LIVES, ours=True),),
     unseen_namespaces=0,
     daemon=DAEMON,
 )

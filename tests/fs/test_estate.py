@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from secretfs.fs import handover
 from secretfs.fs.handover import ORPHAN_SECONDS, Estate
-from secretfs.link import frames
+from secretfs.link import codec, serving
 from secretfs.linux import peer, seqpacket
 from secretfs.linux.descriptors import receive_fds
 
@@ -54,8 +54,8 @@ async def given(estate, ready=None):
 async def test_root_gets_everything_and_a_socket_to_fs(estate):
     with connected(estate) as supervisor:
         ours = await given(estate)
-        packet, fds, _ = receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
-    assert frames.decode(packet) == frames.Handover(1 << 20, USABLE, "0:44 00ff")
+        packet, fds, _ = receive_fds(supervisor, codec.MAX_FRAME_BYTES, 8)
+    assert codec.decode(packet) == serving.Handover(1 << 20, USABLE, "0:44 00ff")
     theirs = seqpacket.adopt(fds[0])
     theirs.send(b"word")
     assert ours.recv(10) == b"word"
@@ -72,7 +72,7 @@ async def test_fs_can_be_handed_over_again_and_again(estate):
     for _ in range(3):
         with connected(estate) as supervisor:
             (await given(estate)).close()
-            packet, fds, _ = receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
+            packet, fds, _ = receive_fds(supervisor, codec.MAX_FRAME_BYTES, 8)
             assert packet
             for fd in fds:
                 os.close(fd)
@@ -84,7 +84,7 @@ async def test_anybody_else_gets_nothing_and_root_after_him_everything(estate, m
     with connected(estate) as stranger, connected(estate) as supervisor:
         (await given(estate)).close()
         assert stranger.recv(100) == b""
-        packet, fds, _ = receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
+        packet, fds, _ = receive_fds(supervisor, codec.MAX_FRAME_BYTES, 8)
         assert packet
         for fd in fds:
             os.close(fd)
@@ -94,7 +94,7 @@ async def test_who_is_gone_before_he_is_let_in_keeps_nobody_out(estate):
     connected(estate).close()
     with connected(estate) as supervisor:
         (await given(estate)).close()
-        packet, fds, _ = receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
+        packet, fds, _ = receive_fds(supervisor, codec.MAX_FRAME_BYTES, 8)
         assert packet
         for fd in fds:
             os.close(fd)
@@ -121,7 +121,7 @@ async def test_an_fs_that_does_not_serve_yet_is_nothing_to_give(estate):
                 supervisor.recv(1)
             ready.set()
         heirs[0].close()
-        packet, fds, _ = receive_fds(supervisor, frames.MAX_FRAME_BYTES, 8)
+        packet, fds, _ = receive_fds(supervisor, codec.MAX_FRAME_BYTES, 8)
         assert packet
         for fd in fds:
             os.close(fd)

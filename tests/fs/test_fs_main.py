@@ -9,7 +9,7 @@ from fs_world import entry, ref, tree, world
 from trio.testing import wait_all_tasks_blocked
 
 from secretfs.fs import main
-from secretfs.link import frames
+from secretfs.link import pulse
 
 T1 = "1" * 25
 
@@ -50,7 +50,7 @@ async def test_no_notification_and_no_word_of_control_before_init_is_handled(mon
         assert order.said == []
         ready.set()
     order.said.remove("control")
-    assert order.said == ["confined", frames.Ready(), "settled", "drains"]
+    assert order.said == ["confined", pulse.Ready(), "settled", "drains"]
 
 
 async def test_a_control_is_heard_when_the_one_before_has_ended(monkeypatch):

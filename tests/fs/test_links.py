@@ -19,8 +19,9 @@ from secretfs.core.secret import DRAIN_MS
 from secretfs.crypto.envelope import KeyEncryptionKey, seal, unwrap_key
 from secretfs.errors import ArenaFullError, LockedError, NotFoundError
 from secretfs.fs.links import ControlLink, SupervisorLink, next_frame
-from secretfs.link import frames
-from secretfs.link.frames import Frame, Status
+from secretfs.link import brokering, codec, desired, pulse, serving
+from secretfs.link.codec import Frame
+from secretfs.link.desired import Status
 from secretfs.link.layout import DATA_KEY_BYTES, MAILBOX_BYTES
 from secretfs.linux import memory, seqpacket
 
@@ -52,7 +53,7 @@ class Control:
 
     def say(self, *said: Frame) -> None:
         for frame in said:
-            seqpacket.send(self.end, frames.encode(frame))
+            seqpacket.send(self.end, codec.encode(frame))
 
     async def hear(self) -> Frame | None:
         with trio.fail_after(5):
@@ -60,23 +61,23 @@ class Control:
         return received[0] if received else None
 
     def tree(self, ask: int, task: str, wanted: Tree) -> None:
-        self.say(frames.TreeBegin(ask, task))
+        self.say(desired.TreeBegin(ask, task))
         for one in wanted.values():
             if one.drain_ms != DRAIN_MS:
-                self.say(frames.TreeDrain(one.drain_ms))
+                self.say(desired.TreeDrain(one.drain_ms))
             self.say(
-                frames.TreeEntry(KINDS.index(one.kind), one.uid, one.gid, one.mode, one.size, one.content.number,
+                desired.TreeEntry(KINDS.index(one.kind), one.uid, one.gid, one.mode, one.size, one.content.number,
                                  one.content.object_id, one.target)
             )  # fmt: skip
-        self.say(frames.TreeEnd(ask))
+        self.say(desired.TreeEnd(ask))
 
     async def give(self, content: VersionRef) -> None:
         """Answer one Need."""
-        assert await self.hear() == frames.Need(0, content.number, content.object_id)
+        assert await self.hear() == desired.Need(0, content.number, content.object_id)
         parts = sealed(content)
         mail = bytes(parts.data_key) + parts.context + parts.ciphertext
         self.mailbox[: len(mail)] = mail
-        self.say(frames.Fill(0, len(parts.context), len(parts.ciphertext)))
+        self.say(desired.Fill(0, len(parts.context), len(parts.ciphertext)))
 
 
 @asynccontextmanager
@@ -103,14 +104,14 @@ async def test_a_tree_is_said_filled_and_done():
         control.tree(7, T1, tree(entry("a", A1, uid=5, mode=0o400), entry("c", B1, kind=Kind.CONFIG)))
         await control.give(B1)
         await control.give(A1)
-        assert await control.hear() == frames.Done(7, Status.OK)
+        assert await control.hear() == desired.Done(7, Status.OK)
         assert fs.seen(T1, Kind.SECRET, "a") == (5, 0o400, value_of(A1))
         assert fs.seen(T1, Kind.CONFIG, "c") == (0, 0o444, value_of(B1))
         assert not any(control.mailbox[:]), "wiped after each transfer"
         control.tree(8, T2, tree(entry("a", A1)))
-        assert await control.hear() == frames.Done(8, Status.OK), "a version that is there is not asked for again"
-        control.say(frames.Drop(9, T1), frames.Drop(10, T2))
-        assert [await control.hear() for _ in range(2)] == [frames.Done(9, 0), frames.Done(10, 0)]
+        assert await control.hear() == desired.Done(8, Status.OK), "a version that is there is not asked for again"
+        control.say(desired.Drop(9, T1), desired.Drop(10, T2))
+        assert [await control.hear() for _ in range(2)] == [desired.Done(9, 0), desired.Done(10, 0)]
         assert not fs.plaintexts([A1, B1])
 
 
@@ -119,12 +120,12 @@ async def test_a_drain_is_that_of_the_entry_after_it():
         control.tree(1, T1, tree(entry("a", A1), entry("b", B1)))
         await control.give(A1)
         await control.give(B1)
-        assert await control.hear() == frames.Done(1, Status.OK)
+        assert await control.hear() == desired.Done(1, Status.OK)
         handles = [fs.kernel.open(fs.kernel.walk(T1, "secrets", name)) for name in "ab"]
         control.tree(2, T1, tree(entry("a", A2, drain_ms=0), entry("b", B2)))
         await control.give(A2)
         await control.give(B2)
-        assert await control.hear() == frames.Done(2, Status.OK)
+        assert await control.hear() == desired.Done(2, Status.OK)
         with pytest.raises(FUSEError):
             fs.kernel.read(handles[0])
         assert fs.kernel.read(handles[1]) == value_of(B1)
@@ -134,8 +135,8 @@ async def test_a_value_that_control_does_not_have_is_said():
     async with world() as fs, linked(fs) as control:
         control.tree(1, T1, tree(entry("a", A1)))
         await control.hear()
-        control.say(frames.NoFill(0))
-        assert await control.hear() == frames.Done(1, Status.NO_VALUE)
+        control.say(desired.NoFill(0))
+        assert await control.hear() == desired.Done(1, Status.NO_VALUE)
         assert not fs.trees.tasks
 
 
@@ -148,8 +149,8 @@ async def test_a_value_that_does_not_open_is_said_and_leaves_nothing(changed):
         mail = bytearray(bytes(parts.data_key) + parts.context + parts.ciphertext)
         mail[changed] ^= 1
         control.mailbox[: len(mail)] = bytes(mail)
-        control.say(frames.Fill(0, len(parts.context), len(parts.ciphertext)))
-        assert await control.hear() == frames.Done(1, Status.UNSEAL_FAILED)
+        control.say(desired.Fill(0, len(parts.context), len(parts.ciphertext)))
+        assert await control.hear() == desired.Done(1, Status.UNSEAL_FAILED)
         assert not any(control.mailbox[:])
         assert not fs.plaintexts([A1])
 
@@ -157,12 +158,12 @@ async def test_a_value_that_does_not_open_is_said_and_leaves_nothing(changed):
 async def test_a_full_arena_is_said():
     async with world(data_pages=1, usable_pages=1) as fs, linked(fs) as control:
         control.tree(1, T1, tree(entry("a", A1), entry("b", B1)))
-        while isinstance(heard := await control.hear(), frames.Need):
+        while isinstance(heard := await control.hear(), desired.Need):
             parts = sealed(VersionRef(heard.object_id, heard.version))
             mail = bytes(parts.data_key) + parts.context + parts.ciphertext
             control.mailbox[: len(mail)] = mail
-            control.say(frames.Fill(0, len(parts.context), len(parts.ciphertext)))
-        assert heard == frames.Done(1, Status.ARENA_FULL)
+            control.say(desired.Fill(0, len(parts.context), len(parts.ciphertext)))
+        assert heard == desired.Done(1, Status.ARENA_FULL)
 
 
 async def test_a_sync_drops_what_was_not_named_and_nothing_else():
@@ -170,27 +171,27 @@ async def test_a_sync_drops_what_was_not_named_and_nothing_else():
         for task in (T1, T2, "3" * 25):
             await fs.put(task, tree(entry("a", A1)))
         async with linked(fs) as control:
-            control.say(frames.SyncBegin())
+            control.say(desired.SyncBegin())
             control.tree(1, T1, tree(entry("a", A1)))
-            assert await control.hear() == frames.Done(1, Status.OK)
+            assert await control.hear() == desired.Done(1, Status.OK)
             control.tree(2, T2, tree(entry("x", X1)))
             await control.hear()
-            control.say(frames.NoFill(0))
-            assert await control.hear() == frames.Done(2, Status.NO_VALUE)
-            control.say(frames.SyncEnd(3))
-            assert await control.hear() == frames.Done(3, Status.OK)
+            control.say(desired.NoFill(0))
+            assert await control.hear() == desired.Done(2, Status.NO_VALUE)
+            control.say(desired.SyncEnd(3))
+            assert await control.hear() == desired.Done(3, Status.OK)
         assert fs.trees.tasks == {T1, T2}, "one whose tree was refused was named"
         assert fs.seen(T1, Kind.SECRET, "a")
         assert fs.seen(T2, Kind.SECRET, "a") is None
 
 
 OUT_OF_STEP = [
-    [frames.Ready()],
-    [frames.TreeEnd(1)],
-    [frames.SyncEnd(1)],
-    [frames.Fill(0, 1, 1)],
-    [frames.TreeBegin(1, T1), frames.Drop(2, T1)],
-    [frames.TreeBegin(1, T1), frames.TreeEntry(2, 0, 0, 0, 1, 1, "a" * 25, "a")],
+    [pulse.Ready()],
+    [desired.TreeEnd(1)],
+    [desired.SyncEnd(1)],
+    [desired.Fill(0, 1, 1)],
+    [desired.TreeBegin(1, T1), desired.Drop(2, T1)],
+    [desired.TreeBegin(1, T1), desired.TreeEntry(2, 0, 0, 0, 1, 1, "a" * 25, "a")],
 ]
 
 
@@ -214,9 +215,9 @@ async def test_a_packet_that_is_no_frame_ends_the_link():
 @pytest.mark.parametrize(
     "answer",
     [
-        frames.Done(1, 0),
-        frames.Fill(0, 2**32 - 1, 2**32 - 1),
-        frames.Fill(0, MAILBOX_BYTES, len(value_of(A1)) + 28),
+        desired.Done(1, 0),
+        desired.Fill(0, 2**32 - 1, 2**32 - 1),
+        desired.Fill(0, MAILBOX_BYTES, len(value_of(A1)) + 28),
     ],
 )
 async def test_a_wrong_answer_to_a_need_ends_the_link_and_leaves_no_byte(answer):
@@ -233,7 +234,7 @@ async def test_a_wrong_answer_to_a_need_ends_the_link_and_leaves_no_byte(answer)
         async with linked(fs) as control:  # the next control takes over
             control.tree(1, T1, tree(entry("a", A1)))
             await control.give(A1)
-            assert await control.hear() == frames.Done(1, Status.OK)
+            assert await control.hear() == desired.Done(1, Status.OK)
 
 
 async def test_a_value_of_another_size_than_its_record_says_is_refused_like_one_that_does_not_open():
@@ -242,8 +243,8 @@ async def test_a_value_of_another_size_than_its_record_says_is_refused_like_one_
         control.tree(1, T1, tree(entry("a", A1)))
         await control.hear()
         control.mailbox[:] = b"\xaa" * MAILBOX_BYTES
-        control.say(frames.Fill(0, 0, 5))
-        assert await control.hear() == frames.Done(1, Status.UNSEAL_FAILED)
+        control.say(desired.Fill(0, 0, 5))
+        assert await control.hear() == desired.Done(1, Status.UNSEAL_FAILED)
         assert not control.mailbox[:37].strip(b"\0")
 
 
@@ -255,11 +256,11 @@ async def test_a_control_that_dies_anywhere_leaves_the_tree_before_or_after(posi
             for step in range(position):
                 match step:
                     case 0:
-                        control.say(frames.TreeBegin(1, T1))
+                        control.say(desired.TreeBegin(1, T1))
                     case 1:
-                        control.say(frames.TreeEntry(0, 0, 0, 0o444, len(value_of(B1)), 1, B1.object_id, "b"))
+                        control.say(desired.TreeEntry(0, 0, 0, 0o444, len(value_of(B1)), 1, B1.object_id, "b"))
                     case 2:
-                        control.say(frames.TreeEnd(1))
+                        control.say(desired.TreeEnd(1))
                     case 3:
                         await control.give(B1)
             control.end.close()
@@ -386,13 +387,13 @@ async def finished(ends):
 
 async def test_fs_answers_the_heartbeat():
     async with supervised() as (_, supervisor, _ends):
-        supervisor.say(frames.Ping(41), frames.Ping(42))
-        assert [await supervisor.hear() for _ in range(2)] == [frames.Pong(41), frames.Pong(42)]
+        supervisor.say(pulse.Ping(41), pulse.Ping(42))
+        assert [await supervisor.hear() for _ in range(2)] == [pulse.Pong(41), pulse.Pong(42)]
 
 
 async def test_fs_is_told_to_stop():
     async with supervised() as (_, supervisor, ends):
-        supervisor.say(frames.Stop())
+        supervisor.say(pulse.Stop())
         assert await finished(ends) is True
 
 
@@ -400,7 +401,7 @@ async def test_fs_sees_that_the_supervisor_is_gone():
     async with supervised() as (link, supervisor, ends):
         supervisor.end.close()
         assert await finished(ends) is False
-        link.send(frames.Ready())
+        link.send(pulse.Ready())
 
 
 async def test_fs_takes_the_wire_to_control_and_closes_what_it_did_not_ask_for():
@@ -409,11 +410,11 @@ async def test_fs_takes_the_wire_to_control_and_closes_what_it_did_not_ask_for()
         mine, other = seqpacket.pair()
         box = memory.memfd("box", 4096)
         before = len(os.listdir("/proc/self/fd"))
-        seqpacket.send(supervisor.end, frames.encode(frames.Wire()), [other.fileno()])
-        seqpacket.send(supervisor.end, frames.encode(frames.Identity(1, 2, 3)), [box, box])
-        seqpacket.send(supervisor.end, frames.encode(frames.Wire()), [other.fileno(), box])
-        supervisor.say(frames.Ping(1))
-        assert await supervisor.hear() == frames.Pong(1)
+        seqpacket.send(supervisor.end, codec.encode(pulse.Wire()), [other.fileno()])
+        seqpacket.send(supervisor.end, codec.encode(brokering.Identity(1, 2, 3)), [box, box])
+        seqpacket.send(supervisor.end, codec.encode(pulse.Wire()), [other.fileno(), box])
+        supervisor.say(pulse.Ping(1))
+        assert await supervisor.hear() == pulse.Pong(1)
         assert len(os.listdir("/proc/self/fd")) == before + 2
         ((end, mailbox),) = wires
         end.send(b"hello")
@@ -433,9 +434,9 @@ async def test_fs_has_more_memory_locked():
             usable.append(await link.grow(1 << 20))
 
         nursery.start_soon(grow)
-        assert await supervisor.hear() == frames.Grow(1 << 20)
+        assert await supervisor.hear() == serving.Grow(1 << 20)
         assert not usable
-        supervisor.say(frames.Grown(1 << 19, 12))
+        supervisor.say(serving.Grown(1 << 19, 12))
         await finished(usable)
         assert usable == [1 << 19]
 

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from secretfs.fs.standby import called
-from secretfs.link import frames
+from secretfs.link import codec, pulse, serving
 from secretfs.linux import seqpacket
 
 USABLE = 8192
@@ -28,7 +28,7 @@ async def standby():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await wait_all_tasks_blocked()
-            assert heard(ours) == frames.Loaded()
+            assert heard(ours) == serving.Loaded()
             yield ours, decided
     ours.close()
     theirs.close()
@@ -46,28 +46,28 @@ def before():
 
 
 def heard(end):
-    return frames.decode(end.recv(frames.MAX_FRAME_BYTES))
+    return codec.decode(end.recv(codec.MAX_FRAME_BYTES))
 
 
 def say(end, frame, fds=()):
-    seqpacket.send(end, frames.encode(frame), fds)
+    seqpacket.send(end, codec.encode(frame), fds)
 
 
 async def test_it_serves_at_once_when_there_is_nobody_before_it():
     async with standby() as (end, decided):
-        say(end, frames.Go(USABLE))
+        say(end, serving.Go(USABLE))
     assert decided == [USABLE]
 
 
 async def test_it_answers_the_heartbeat_while_it_waits():
     async with standby() as (end, _):
-        say(end, frames.Ping(7))
+        say(end, pulse.Ping(7))
         await wait_all_tasks_blocked()
-        assert heard(end) == frames.Pong(7)
-        say(end, frames.Stop())
+        assert heard(end) == pulse.Pong(7)
+        say(end, pulse.Stop())
 
 
-@pytest.mark.parametrize("frame", [frames.Stop(), frames.Ready(), None])
+@pytest.mark.parametrize("frame", [pulse.Stop(), pulse.Ready(), None])
 async def test_it_never_serves_when_it_is_told_so_or_nobody_tells_it(frame):
     async with standby() as (end, decided):
         if frame:
@@ -80,11 +80,11 @@ async def test_it_never_serves_when_it_is_told_so_or_nobody_tells_it(frame):
 async def test_it_waits_for_the_end_of_the_one_before(before):
     process, pidfd = before
     async with standby() as (end, decided):
-        say(end, frames.Go(USABLE), [pidfd])
-        say(end, frames.Ping(1))
+        say(end, serving.Go(USABLE), [pidfd])
+        say(end, pulse.Ping(1))
         await wait_all_tasks_blocked()
         assert decided == []
-        assert heard(end) == frames.Pong(1)
+        assert heard(end) == pulse.Pong(1)
         process.kill()
     assert decided == [USABLE]
 
@@ -92,16 +92,16 @@ async def test_it_waits_for_the_end_of_the_one_before(before):
 async def test_it_takes_the_word_of_the_supervisor_for_the_end_of_the_one_before(before):
     """Of one that has a thread in state D the kernel does not say so until its successor serves."""
     async with standby() as (end, decided):
-        say(end, frames.Go(USABLE), [before[1]])
+        say(end, serving.Go(USABLE), [before[1]])
         await wait_all_tasks_blocked()
-        say(end, frames.Go(USABLE))
+        say(end, serving.Go(USABLE))
     assert decided == [USABLE]
 
 
 async def test_without_a_supervisor_it_serves_when_the_one_before_ends_soon(before):
     process, pidfd = before
     async with standby() as (end, decided):
-        say(end, frames.Go(USABLE), [pidfd])
+        say(end, serving.Go(USABLE), [pidfd])
         end.close()
         await wait_all_tasks_blocked()
         process.kill()
@@ -110,6 +110,6 @@ async def test_without_a_supervisor_it_serves_when_the_one_before_ends_soon(befo
 
 async def test_without_a_supervisor_it_leaves_the_one_before_alone_if_that_lives_on(before, autojump_clock):
     async with standby() as (end, decided):
-        say(end, frames.Go(USABLE), [before[1]])
+        say(end, serving.Go(USABLE), [before[1]])
         end.close()
     assert decided == [None]

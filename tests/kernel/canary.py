@@ -18,7 +18,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -31,6 +31,7 @@ WORD = 8
 CHUNK = 1 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SWAPPED_OR_PRESENT = 0b11 << 62  # of an entry in proc_pid_pagemap(5)
+OF_A_FILE = 1 << 61  # or of memory that is shared
 FORM_BITS = 40  # an offset in a form is less
 
 
@@ -52,22 +53,28 @@ MASK = Mask(secrets.randbits(64))
 
 
 class Needle:
-    """``forms`` are names; ``places`` where each masked word is: number of the form, offset in it."""
+    """``forms`` are names; ``places`` where each masked word is: number of the form, offset in it. ``again``: where
+    it is as well, as eight digits are the same in hex and in HEX.
+    """
 
-    def __init__(self, forms: list[str], places: dict[int, int]) -> None:
+    def __init__(self, forms: list[str], places: dict[int, int], again: dict[int, int]) -> None:
         self.forms = forms
         self.places = places
+        self.again = again
 
     @classmethod
     def of(cls, name: str, value: bytes, mask: Mask = MASK) -> Self:
         forms = dict(forms_of(value))
-        places = {}
+        places: dict[int, int] = {}
+        again: dict[int, int] = {}
         for number, form in enumerate(forms.values()):
             for shift in range(WORD):
                 for at in range(shift, len(form), CHUNK):
                     words = mask.words(form[at : at + CHUNK])
-                    places.update(zip(words, range(number << FORM_BITS | at, 1 << 63, WORD), strict=False))
-        return cls([f"{name} {form}" for form in forms], places)
+                    new = dict(zip(words, range(number << FORM_BITS | at, 1 << 63, WORD), strict=False))
+                    again |= {word: places[word] for word in places.keys() & new.keys()}
+                    places |= new
+        return cls([f"{name} {form}" for form in forms], places, again)
 
 
 class Canary:
@@ -97,14 +104,22 @@ class Scanner:
     def __init__(self, *needles: Needle) -> None:
         self._forms: list[str] = []
         self._places: dict[int, int] = {}
+        self._again: dict[int, int] = {}
         for needle in needles:
             first = len(self._forms) << FORM_BITS
             self._places |= {word: first + place for word, place in needle.places.items()}
+            self._again |= {word: first + place for word, place in needle.again.items()}
             self._forms += needle.forms
 
     def processes(self, pids: Iterable[int]) -> list[Hit]:
-        """All that is mapped by these processes, and the memory files that they have open."""
-        return [hit for pid in pids for hit in (*self._memory(pid), *self._memory_files(pid))]
+        """All that is mapped by these processes, and the memory files that they have open: those once for all."""
+        found: list[Hit] = []
+        files = _memory_files(pids := list(pids))
+        for place, path in files.values():
+            found += self._found(place, _read(path))
+        for pid in pids:
+            found += self._memory(pid, files.keys())
+        return found
 
     def files(self, *tops: Path) -> list[Hit]:
         """The files in and below these."""
@@ -114,26 +129,23 @@ class Scanner:
         """Bytes that somebody else has collected."""
         return [*self._found(place, (content[at : at + CHUNK] for at in range(0, len(content), CHUNK)))]
 
-    def _memory(self, pid: int) -> Iterator[Hit]:
+    def _memory(self, pid: int, besides: Container[int]) -> Iterator[Hit]:
+        """But for the memory files with these inode numbers."""
         with (
             open(f"/proc/{pid}/mem", "rb", buffering=0) as memory,
             open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap,
         ):
-            for start, end, name in _mappings(pid):
-                extents = _present(pagemap, start, end)
-                yield from self._found(f"{pid} {start:x} {name}", _chunks(memory.fileno(), extents))
-
-    def _memory_files(self, pid: int) -> Iterator[Hit]:
-        """Also what no process has mapped now."""
-        for fd in list(Path(f"/proc/{pid}/fd").iterdir()):
-            name = os.readlink(fd)
-            if name.startswith("/memfd:"):
-                yield from self._found(f"{pid} {name}", _read(fd))
+            for mapping in _mappings(pid):
+                if mapping.inode not in besides or not mapping.name.startswith("/memfd:"):
+                    extents = _present(pagemap, mapping)
+                    yield from self._found(f"{pid} {mapping.start:x} {mapping.name}", _chunks(memory.fileno(), extents))
 
     def _found(self, place: str, chunks: Iterable[bytes]) -> Iterator[Hit]:
         seen: set[int] = set()
         for chunk in chunks:
-            seen.update(map(self._places.__getitem__, self._places.keys() & MASK.words(chunk)))
+            if words := self._places.keys() & MASK.words(chunk):
+                seen.update(map(self._places.__getitem__, words))
+                seen.update(map(self._again.__getitem__, self._again.keys() & words))
         found = [at for at in seen if at + WORD in seen or at - WORD in seen]
         for number in sorted({at >> FORM_BITS for at in found}):
             yield Hit(place, self._forms[number], sum(at >> FORM_BITS == number for at in found))
@@ -164,23 +176,50 @@ def data_key(state: Path, key: Path, object_id: str, version: int = 1) -> Needle
     words = [sys.executable, __file__, str(MASK.bits), str(state), str(key), object_id, str(version)]
     done = subprocess.run(words, capture_output=True, check=True, text=True)
     found = json.loads(done.stdout)
-    return Needle(found["forms"], {int(word): place for word, place in found["places"].items()})
+    places, again = ({int(word): place for word, place in found[name].items()} for name in ("places", "again"))
+    return Needle(found["forms"], places, again)
 
 
-def _mappings(pid: int) -> Iterator[tuple[int, int, str]]:
+def _memory_files(pids: Iterable[int]) -> dict[int, tuple[str, Path]]:
+    """Those that any of the processes has open, also what none has mapped now: inode number → place, path."""
+    found: dict[int, tuple[str, Path]] = {}
+    for pid in pids:
+        for fd in list(Path(f"/proc/{pid}/fd").iterdir()):
+            name = os.readlink(fd)
+            if name.startswith("/memfd:"):
+                found.setdefault(fd.stat().st_ino, (f"{pid} {name}", fd))
+    return found
+
+
+class Mapping(NamedTuple):
+    """A line of proc_pid_maps(5). What is written to a private one is a page of its own, and the file's no more."""
+
+    start: int
+    end: int
+    private: bool
+    inode: int
+    name: str
+
+
+def _mappings(pid: int) -> Iterator[Mapping]:
     """But for what belongs to the kernel, which cannot be read."""
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        start, end, name = re.match(r"(\w+)-(\w+) \S+ \S+ \S+ \S+\s*(.*)", line).groups()
+        found = re.match(r"(\w+)-(\w+) ...(.) \S+ \S+ (\d+)\s*(.*)", line)
+        start, end, sharing, inode, name = found.groups()
         if not name.startswith("[v"):
-            yield int(start, 16), int(end, 16), name
+            yield Mapping(int(start, 16), int(end, 16), sharing == "p", int(inode), name)
 
 
-def _present(pagemap, start: int, end: int) -> Iterator[range]:
-    """The pages that there are: to look at others would make them, in a file of memory for good."""
+def _present(pagemap, mapping: Mapping) -> Iterator[range]:
+    """The pages that there are: to look at others would make them, in a file of memory for good. Not those that are
+    still a file's, in a private mapping: programs and libraries, as they are on the disk.
+    """
+    start, end = mapping.start, mapping.end
     entries = array.array("Q", os.pread(pagemap.fileno(), (end - start) // PAGE * 8, start // PAGE * 8))
+    unwritten = OF_A_FILE if mapping.private else 0
     first = None
     for number, entry in enumerate(entries):
-        if entry & SWAPPED_OR_PRESENT:
+        if entry & SWAPPED_OR_PRESENT and not entry & unwritten:
             first = number if first is None else first
         elif first is not None:
             yield range(start + first * PAGE, start + number * PAGE)
@@ -221,7 +260,7 @@ def _print_data_key(mask: str, state: str, key: str, object_id: str, version: st
     context = value_context(cluster_id, Kind.SECRET, ObjectId(object_id), int(version))
     found = unwrap_key(records[f"value/{object_id}/{version}/key"], context=context, keyring=opened.keyring)
     needle = Needle.of("data key", bytes(found), Mask(int(mask)))
-    json.dump({"forms": needle.forms, "places": needle.places}, sys.stdout)
+    json.dump({"forms": needle.forms, "places": needle.places, "again": needle.again}, sys.stdout)
 
 
 if __name__ == "__main__":

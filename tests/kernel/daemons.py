@@ -97,6 +97,20 @@ class Daemon:
             if line.get("event") == "end of log":
                 pytest.fail(f"the daemon ended without {event!r}:\n{''.join(self.lines)}")
 
+    def empty(self) -> None:
+        """Remove all that tests have made, for the next one; it waits for later events only."""
+        for service in self.api("GET", "/services"):
+            self.api("DELETE", f"/services/{service['ID']}")
+        for task in self._tasks:
+            task.kill()
+        while self.api("GET", "/secretfs/v1/tasks"):
+            continue
+        for secret in self.api("GET", "/secrets"):
+            self.api("DELETE", f"/secrets/{secret['ID']}")
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._events.get_nowait()
+
     @property
     def pid(self) -> int:
         assert self._process
@@ -211,7 +225,7 @@ class Daemon:
         ]
         self._readers += readers
         for reader in readers:
-            assert reader.stdout.readline() == "reading\n"
+            assert reader.stdout.readline() == "reading\n", f"a reader ended: {reader.wait(ANSWER_SECONDS)}"
         return readers
 
     def task(self, *options: str, before: tuple[str, ...] = ()) -> "Inside":
@@ -292,7 +306,11 @@ class Inside:
             env=daemon.environment,
         )
         self.pid = self._process.pid
-        assert self._heard() == self.pid, "secretfs run execs in place"
+        try:
+            assert self._heard() == self.pid, "secretfs run execs in place"
+        except AssertionError:
+            self.kill()
+            raise
 
     def do(self, op: str, *args: object):
         """What it yields; OSError's name as an Error."""
@@ -314,9 +332,10 @@ class Inside:
 
     def stop(self) -> int:
         """End it in good order."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        return self._process.wait(10)
+        with self._process:
+            assert self._process.stdin
+            self._process.stdin.close()
+            return self._process.wait(10)
 
     def kill(self) -> None:
         with self._process:

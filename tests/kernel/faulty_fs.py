@@ -18,7 +18,7 @@ sys.path.pop(0)
 
 from secretfs.fs.links import SupervisorLink
 from secretfs.fs.opens import Opens
-from secretfs.link import frames
+from secretfs.link import pulse
 from secretfs.linux import fuse
 
 MICROSECONDS = 150  # a notification takes some tens
@@ -62,7 +62,7 @@ def record(self, subject, thread, uid, gid):
 
 def send(self, frame):
     real_send(self, frame)
-    if memory[ARMED] == CRASH and isinstance(frame, frames.Ready):
+    if memory[ARMED] == CRASH and isinstance(frame, pulse.Ready):
         fires()
         os._exit(1)
 

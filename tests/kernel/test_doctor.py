@@ -12,6 +12,8 @@ import pytest
 from daemons import SECRETFS
 from ordinary import UID, Host
 
+from secretfs.linux.mount import mount
+
 pytestmark = pytest.mark.kernel
 
 
@@ -53,6 +55,21 @@ def test_what_a_killed_daemon_leaves_is_told_and_what_to_do(daemon):
     assert found["sockets"]["Result"] == "warn"
     assert "api.sock, attach.sock, handover.sock" in found["sockets"]["Found"]
     task.kill()
+
+
+def test_a_dead_mount_that_only_calls_itself_secretfs_is_none_of_the_daemons(daemon, tmp_path):
+    place = tmp_path / "fake"
+    place.mkdir()
+    device = os.open("/dev/fuse", os.O_RDWR)
+    mount("secretfs", str(place), "fuse.secretfs", 0, f"fd={device},rootmode=40000,user_id=0,group_id=0")
+    os.close(device)  # that ends it
+    try:
+        found = checkup(daemon)
+        assert found["mounts"]["Result"] == "warn"
+        assert f"'{place}'" in found["mounts"]["Found"].partition("not of this daemon:")[2]
+        assert str(daemon.mountpoint) not in found["mounts"]["Found"]
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def test_a_daemon_that_stands_still_holds_the_doctor_up_for_seconds_only(daemon):

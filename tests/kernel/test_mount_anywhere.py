@@ -50,8 +50,7 @@ class Mount:
             subprocess.run(["umount", "--lazy", path], check=True)
 
 
-@pytest.fixture
-def web(daemon):
+def with_service(daemon):
     """The daemon, with a service of one secret."""
     daemon.secret("db", VALUE)
     daemon.cli("service", "create", "--secret", "db", "web")
@@ -59,12 +58,25 @@ def web(daemon):
 
 
 @pytest.fixture
-def mount(web):
+def alone(daemon):
+    """A daemon for one test: it may be killed."""
+    return with_service(daemon)
+
+
+@pytest.fixture
+def web(shared_daemon):
+    """A daemon that has had others before, of whom nothing is left."""
+    yield with_service(shared_daemon)
+    shared_daemon.empty()
+
+
+@pytest.fixture
+def mount():
     """Makes mounts; none is left."""
     made = []
 
-    def mounted(path, *options: str, **environment: str) -> Mount:
-        made.append(Mount(web, path, *options, **environment))
+    def mounted(daemon, path, *options: str, **environment: str) -> Mount:
+        made.append(Mount(daemon, path, *options, **environment))
         return made[-1]
 
     yield mounted
@@ -127,7 +139,7 @@ def inside(pid: int, *command: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("number", STOP)
 def test_a_signal_takes_the_mount_away_and_flushes(web, mount, place, number):
-    mounted = mount(place)
+    mounted = mount(web, place)
     assert mounted.read() == VALUE
     assert [task["TargetDir"] for task in web.api("GET", "/secretfs/v1/tasks")] == [str(place)]
     mounted.process.send_signal(number)
@@ -138,14 +150,14 @@ def test_a_signal_takes_the_mount_away_and_flushes(web, mount, place, number):
 
 @pytest.mark.parametrize("options", [(), ("--lazy",)])
 def test_umount_from_outside_ends_it(web, mount, place, options):
-    mounted = mount(place)
+    mounted = mount(web, place)
     subprocess.run(["umount", *options, place], check=True)
     assert "took the mount away" in mounted.ended(0)
     flushed(web, mounted.task)
 
 
 def test_after_kill_9_the_daemon_takes_the_mount_away(web, mount, place):
-    mounted = mount(place)
+    mounted = mount(web, place)
     reading = os.open(place / "db", os.O_RDONLY)
     try:
         mounted.process.kill()
@@ -159,7 +171,7 @@ def test_after_kill_9_the_daemon_takes_the_mount_away(web, mount, place):
 
 @pytest.mark.parametrize("words", [("detach", "{task}"), ("service", "rm", "web")])
 def test_detached_by_somebody_else_it_ends_and_says_so(web, mount, place, words):
-    mounted = mount(place)
+    mounted = mount(web, place)
     web.cli(*(word.format(task=mounted.task) for word in words))
     assert "detached by somebody else" in mounted.ended(1)
     assert list(place.iterdir()) == []
@@ -169,7 +181,7 @@ def test_detached_by_somebody_else_it_ends_and_says_so(web, mount, place, words)
 def test_only_the_mounts_of_that_task_are_taken_away(web, mount, tmp_path):
     for name in "abc":
         (tmp_path / name).mkdir()
-    first, second = mount(tmp_path / "a"), mount(tmp_path / "b")
+    first, second = mount(web, tmp_path / "a"), mount(web, tmp_path / "b")
     subprocess.run(["mount", "--bind", tmp_path / "a", tmp_path / "c"], check=True)
     task = web.task("--service", "web")
     first.process.kill()
@@ -179,14 +191,14 @@ def test_only_the_mounts_of_that_task_are_taken_away(web, mount, tmp_path):
     assert (second.read(), task.cat("db")) == (VALUE, VALUE)
 
 
-def test_what_was_mounted_on_top_of_a_dead_mount_stays(web, mount, place):
-    mounted = mount(place)
-    web.kill()
+def test_what_was_mounted_on_top_of_a_dead_mount_stays(alone, mount, place):
+    mounted = mount(alone, place)
+    alone.kill()
     subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
     (place / "mine").touch()
     mounted.process.kill()
-    web.start()
-    web.wait_for("an empty tree stays mounted", task=mounted.task)
+    alone.start()
+    alone.wait_for("an empty tree stays mounted", task=mounted.task)
     assert (place / "mine").exists()
     subprocess.run(["umount", place], check=True)
 
@@ -211,7 +223,7 @@ ENDS = [signalled, umounted, killed]
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_tree_in_a_container_is_flushed_however_it_ends(web, mount, container, end):
-    mounted = mount(f"/proc/{container}/root/run/secrets")
+    mounted = mount(web, f"/proc/{container}/root/run/secrets")
     assert inside(container, "cat", "/run/secrets/db").stdout == VALUE
     end(mounted, lambda: inside(container, "umount", "/run/secrets").check_returncode())
     flushed(web, mounted.task)
@@ -225,7 +237,7 @@ def test_a_tree_in_a_chroot_is_flushed_however_it_ends(web, mount, tmp_path, end
         (root / directory).mkdir(parents=True)
     (root / "bin" / "busybox").write_bytes(Path("/usr/bin/busybox").read_bytes())
     (root / "bin" / "busybox").chmod(0o755)
-    mounted = mount(root / "run" / "secrets")
+    mounted = mount(web, root / "run" / "secrets")
     command = ["chroot", root, "/bin/busybox", "cat", "/run/secrets/db"]
     assert subprocess.run(command, capture_output=True).stdout == VALUE
     end(mounted, lambda: subprocess.run(["umount", root / "run" / "secrets"], check=True))
@@ -233,21 +245,21 @@ def test_a_tree_in_a_chroot_is_flushed_however_it_ends(web, mount, tmp_path, end
 
 
 def test_it_ends_with_the_last_process_of_the_container(web, mount, container):
-    mounted = mount(f"/proc/{container}/root/run/secrets")
+    mounted = mount(web, f"/proc/{container}/root/run/secrets")
     os.kill(container, signal.SIGKILL)
     assert "the last process" in mounted.ended(0)
     flushed(web, mounted.task)
 
 
 def test_a_link_in_a_container_does_not_lead_out_of_it(web, mount, container, tmp_path):
-    mounted = mount(f"/proc/{container}/root/link/secrets")
+    mounted = mount(web, f"/proc/{container}/root/link/secrets")
     assert inside(container, "cat", "/run/secrets/db").stdout == VALUE
     assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if mounted.task in line]
 
 
 def test_a_link_is_followed_and_a_relative_path_is_made_whole(web, mount, place, tmp_path):
     (tmp_path / "link").symlink_to("place")
-    mounted = mount(os.path.relpath(tmp_path / "link"))
+    mounted = mount(web, os.path.relpath(tmp_path / "link"))
     assert (place / "db").read_bytes() == VALUE
     mounted.process.terminate()
     assert f"mounted on {place}\n" in mounted.ended(0)
@@ -255,7 +267,7 @@ def test_a_link_is_followed_and_a_relative_path_is_made_whole(web, mount, place,
 
 def test_a_directory_of_a_read_only_file_system_will_do(web, mount, place):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", place], check=True)
-    mounted = mount(place)
+    mounted = mount(web, place)
     assert mounted.read() == VALUE
     mounted.process.terminate()
     mounted.ended(0)
@@ -276,7 +288,7 @@ def test_what_cannot_be_mounted_on_is_refused_in_words(web, mount, tmp_path, pat
     (tmp_path / "file").touch()
     (tmp_path / "tree").mkdir()
     if path == "tree":
-        mount(tmp_path / "tree")
+        mount(web, tmp_path / "tree")
     refused = web.cli("mount", str(tmp_path / path), "--service", "web", check=False)
     assert (refused.returncode, refused.stdout) == (1, b"")
     assert complaint in refused.stderr.decode()
@@ -293,38 +305,38 @@ def test_nobody_but_root_may(web, place):
 
 
 def test_grants_and_revocations_are_seen_there(web, mount, place):
-    mount(place)
+    mount(web, place)
     web.secret("other", b"the other")
     web.cli("service", "update", "--secret-add", "other", "--secret-rm", "db", "web")
     assert [(entry.name, entry.read_bytes()) for entry in place.iterdir()] == [("other", b"the other")]
 
 
-def test_after_the_loss_of_everything_it_is_repaired_and_ends_as_before(web, mount, place, container):
-    mounted = [mount(place), mount(f"/proc/{container}/root/run/secrets")]
-    for lost in (web.kill, web.end):
+def test_after_the_loss_of_everything_it_is_repaired_and_ends_as_before(alone, mount, place, container):
+    mounted = [mount(alone, place), mount(alone, f"/proc/{container}/root/run/secrets")]
+    for lost in (alone.kill, alone.end):
         lost()
-        web.start()
-        web.wait_for("repaired")
+        alone.start()
+        alone.wait_for("repaired")
         assert [each.read() for each in mounted] == [VALUE] * 2
     subprocess.run(["umount", place], check=True)
     mounted[0].ended(0)
     mounted[1].process.terminate()
     mounted[1].ended(0)
-    flushed(web, mounted[0].task)
+    flushed(alone, mounted[0].task)
 
 
-def test_killed_while_no_daemon_runs_it_is_taken_away_by_the_next(web, mount, place):
-    mounted = mount(place)
-    web.kill()
+def test_killed_while_no_daemon_runs_it_is_taken_away_by_the_next(alone, mount, place):
+    mounted = mount(alone, place)
+    alone.kill()
     mounted.kill()
-    web.start()
-    web.wait_for("mounts dropped")
-    flushed(web, mounted.task)
+    alone.start()
+    alone.wait_for("mounts dropped")
+    flushed(alone, mounted.task)
 
 
-def test_stopped_while_no_daemon_runs_it_takes_the_mount_away_itself(web, mount, place):
-    mounted = mount(place)
-    web.kill()
+def test_stopped_while_no_daemon_runs_it_takes_the_mount_away_itself(alone, mount, place):
+    mounted = mount(alone, place)
+    alone.kill()
     mounted.process.terminate()
     assert "cannot reach the daemon" in mounted.ended(1)
     assert not mounts_of(mounted.task)
@@ -333,7 +345,7 @@ def test_stopped_while_no_daemon_runs_it_takes_the_mount_away_itself(web, mount,
 def test_systemd_is_told_when_it_is_mounted(web, mount, place, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(tmp_path / "notify"))
-        mounted = mount(place, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        mounted = mount(web, place, NOTIFY_SOCKET=str(tmp_path / "notify"))
         assert select.select([heard], [], [], ANSWER_SECONDS)[0]
         assert heard.recv(100) == b"READY=1"
         assert mounted.read() == VALUE

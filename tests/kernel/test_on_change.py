@@ -58,11 +58,18 @@ class Program:
             self._thread.join(ANSWER_SECONDS)
 
 
+alone = pytest.mark.parametrize("web", ["daemon"], indirect=True, ids=[""])  # a test that kills or locks it
+
+
 @pytest.fixture
-def web(daemon):
+def web(request):
+    """A daemon with a service; most tests share it, one after the other."""
+    daemon = request.getfixturevalue(getattr(request, "param", "shared_daemon"))
     daemon.secret("db", b"first")
     daemon.cli("service", "create", "--secret", "db", "--on-change", "signal:HUP", "web")
-    return daemon
+    yield daemon
+    if not hasattr(request, "param"):
+        daemon.empty()
 
 
 @pytest.fixture
@@ -146,6 +153,7 @@ def test_without_on_change_nothing_is_said_and_setting_it_is_no_change(web, hear
     assert hearing.line() == shown(db=b"third")
 
 
+@alone
 def test_a_change_that_a_killed_control_did_not_tell_is_told_by_the_next(web, hearing):
     web.api("GET", "/services/web")
     value = b"told by the next"
@@ -154,6 +162,7 @@ def test_a_change_that_a_killed_control_did_not_tell_is_told_by_the_next(web, he
     assert hearing.line() == shown(db=value)
 
 
+@alone
 def test_a_damaged_service_keeps_no_control_from_starting(web, hearing):
     service = web.api("GET", "/services/web")["ID"]
     with contextlib.closing(sqlite3.connect(web.state / "secretfs.db")) as database, database:
@@ -292,6 +301,7 @@ def autolocked(daemon) -> bytes:
     return daemon.out("swarm", "unlock-key", "-q").encode()
 
 
+@alone
 def test_a_change_that_a_kill_left_for_the_unlock_is_shown_and_told_then(web, hearing):
     key = autolocked(web)
     os.kill(web.fs_pid(), signal.SIGSTOP)
@@ -314,6 +324,7 @@ def test_a_change_that_a_kill_left_for_the_unlock_is_shown_and_told_then(web, he
     assert hearing.nothing_more()
 
 
+@alone
 def test_an_unlock_that_shows_the_same_bytes_again_tells_nobody(web, hearing):
     key = autolocked(web)
     web.kill()

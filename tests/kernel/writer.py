@@ -1,17 +1,14 @@
 """Who changes things all the time, whatever happens to the daemon, and knows what was acknowledged."""
 
 import base64
-import contextlib
-import http.client
-import json
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from daemons import Daemon, Unix
+from asking import PATIENCE_SECONDS, Asker
+from daemons import Daemon
 
 VALUE_BYTES = 2000
-PATIENCE_SECONDS = 30.0
 PRUNE_EVERY = 200  # a secret has 1000 versions at most
 
 
@@ -21,7 +18,7 @@ class Writer:
     """
 
     def __init__(self, daemon: Daemon, service: str, looking, values: list[bytes]) -> None:
-        self._daemon = daemon
+        self._asker = Asker(daemon)
         self._service = service
         self._looking = looking
         self._values = values
@@ -62,52 +59,28 @@ class Writer:
 
     def _rotate(self) -> None:
         value = self._values[self.changes % len(self._values)]
-        body = {"Data": base64.b64encode(value).decode(), "Drain": 1}
-        answer = self._until_acknowledged(lambda: ("POST", "/secretfs/v1/secrets/turning/versions", body))
+        answer = self._asker.rotate("turning", base64.b64encode(value).decode(), drain=1)
+        self._acknowledged.release()
         self._shows(answer, "turning", value)
         if self.changes % PRUNE_EVERY == PRUNE_EVERY - 1:
-            self._until_acknowledged(lambda: ("POST", "/secretfs/v1/secrets/turning/prune", {"Keep": 5}))
+            self._asker.ask("POST", "/secretfs/v1/secrets/turning/prune", {"Keep": 5})
+            self._acknowledged.release()
 
     def _grant(self, *, coming: bool) -> None:
         names = ["steady", "turning", *(["coming"] if coming else [])]
-        answer = self._until_acknowledged(lambda: self._granting(names))
+        answer = self._asker.grant(self._service, {name: name for name in names})
+        self._acknowledged.release()
         self._shows(answer, "coming", self._values[0] if coming else "ENOENT")
-
-    def _granting(self, names: list[str]) -> tuple[str, str, object]:
-        ids = {found["Spec"]["Name"]: found["ID"] for found in self._daemon.api("GET", "/secrets")}
-        found = self._daemon.api("GET", f"/services/{self._service}")
-        file = {"UID": "0", "GID": "0", "Mode": 0o444}
-        found["Spec"]["TaskTemplate"]["ContainerSpec"]["Secrets"] = [
-            {"File": {"Name": name, **file}, "SecretID": ids[name], "SecretName": name} for name in names
-        ]
-        return "POST", f"/services/{found['ID']}/update?version={found['Version']['Index']}", found["Spec"]
 
     def _create(self) -> None:
         """One that was made and not acknowledged is there, and the name taken: the next attempt has another."""
         attempts = iter(range(1000))
         data = base64.b64encode(self._values[0]).decode()
-        answer = self._until_acknowledged(
+        answer = self._asker.until_acknowledged(
             lambda: ("POST", "/secrets/create", {"Name": f"made-{self.changes}-{next(attempts)}", "Data": data})
         )
+        self._acknowledged.release()
         self.created.append(answer["ID"])
-
-    def _until_acknowledged(self, asked) -> dict:
-        """The answer; asked again when the daemon was killed over it, or when its earlier self had done it."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(http.client.HTTPException, ConnectionError, TimeoutError):
-                status, answer = self._answer(*asked())
-                if status < 300:
-                    self._acknowledged.release()
-                    return answer
-                assert status == 503 or "out of sequence" in str(answer), (status, answer)
-        raise AssertionError("nothing is acknowledged any more")
-
-    def _answer(self, method: str, path: str, body: object) -> tuple[int, dict]:
-        with contextlib.closing(Unix(str(self._daemon.runtime / "api.sock"))) as connection:
-            connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"{}")
 
     def _shows(self, answer: dict, target: str, expected: object) -> None:
         """At once; later only where the answer has said so."""

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from secretfs.link import frames
+from secretfs.link import pulse
 from secretfs.linux import process, seqpacket
 from secretfs.supervisor import child as child_module
 from secretfs.supervisor.child import BEAT_SECONDS, HUNG_SECONDS, LATE_SECONDS, UNKNOWN, Child, Stray, strays
@@ -69,7 +69,7 @@ def test_it_is_asked_once_per_beat_however_often_the_loop_turns(started, clock):
     assert not select.select([child.end], [], [], 0.05)[0]
     clock.now += BEAT_SECONDS
     child.beat()
-    assert heard(child) == (frames.Pong(2), [])
+    assert heard(child) == (pulse.Pong(2), [])
 
 
 def test_an_answer_to_an_older_question_is_none(started, clock):
@@ -138,7 +138,7 @@ def test_one_that_is_stopped_and_goes_on_in_time_is_not_dead(started, clock):
 
 def test_one_that_does_not_answer_is_hung_only_after_a_long_time_and_only_once_it_was_ready(started, clock):
     child = started("silent")
-    assert heard(child) == (frames.Ready(), [])
+    assert heard(child) == (pulse.Ready(), [])
     clock.now += BEAT_SECONDS
     child.beat()
     clock.now += HUNG_SECONDS
@@ -154,14 +154,14 @@ def test_words_to_one_that_is_gone_are_no_error(started):
     child = started("exits", "0")
     readable(child.pidfd)
     for _ in range(3):
-        child.send(frames.Stop())
+        child.send(pulse.Stop())
     assert child.receive() is None
 
 
 def test_words_to_one_that_does_not_read_are_no_error(started):
     child = started("silent")
     for _ in range(5000):
-        child.send(frames.Stop())
+        child.send(pulse.Stop())
 
 
 def test_garbage_is_no_frame_and_its_descriptors_are_closed(started):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from secretfs.errors import SetupError
-from secretfs.link import frames
+from secretfs.link import codec
 from secretfs.link.layout import ArenaLayout
 from secretfs.linux.mountinfo import Mount
 from secretfs.linux.process import alive
@@ -19,7 +19,7 @@ from secretfs.supervisor.handover import legacy
 FS = """
 import ctypes, os, signal, socket, sys, threading
 sys.path[:0] = [sys.argv[4]]
-from secretfs.link import frames
+from secretfs.link import codec, pulse, serving
 listener = socket.socket(fileno=int(sys.argv[1]))
 listener.setblocking(True)
 manner, arena = sys.argv[2], int(sys.argv[3])
@@ -34,14 +34,14 @@ print("listens", flush=True)
 connection, _ = listener.accept()
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 fds = [theirs.fileno(), arena, arena, listener.fileno(), listener.fileno(), listener.fileno()]
-good = frames.encode(frames.Handover(1 << 20, 4096, "0:44 00ff"))
+good = codec.encode(serving.Handover(1 << 20, 4096, "0:44 00ff"))
 match manner:
     case "gives": socket.send_fds(connection, [good], fds)
     case "gives too little": socket.send_fds(connection, [good], fds[:5])
     case "gives garbage": socket.send_fds(connection, [b"garbage"], fds)
-    case "gives another size": socket.send_fds(connection, [frames.encode(frames.Handover(2 << 20, 1, "0:44 00"))], fds)
-    case "gives no INIT": socket.send_fds(connection, [frames.encode(frames.Handover(1 << 20, 1, "0:44 xyz"))], fds)
-    case "says something else": socket.send_fds(connection, [frames.encode(frames.Ready())], fds)
+    case "gives another size": socket.send_fds(connection, [codec.encode(serving.Handover(2 << 20, 1, "0:44 00"))], fds)
+    case "gives no INIT": socket.send_fds(connection, [codec.encode(serving.Handover(1 << 20, 1, "0:44 xyz"))], fds)
+    case "says something else": socket.send_fds(connection, [codec.encode(pulse.Ready())], fds)
     case "ends": sys.exit()
 if manner == "gives":
     theirs.close()
@@ -70,7 +70,7 @@ def fs(runtime):
         os.truncate(arena, ArenaLayout(1 << 20).total)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(str(runtime / "handover.sock"))
-            root = os.path.dirname(os.path.dirname(os.path.dirname(frames.__file__)))
+            root = os.path.dirname(os.path.dirname(os.path.dirname(codec.__file__)))
             process = subprocess.Popen(
                 [sys.executable, "-c", FS, str(listener.fileno()), manner, str(arena), root],
                 pass_fds=[listener.fileno(), arena],

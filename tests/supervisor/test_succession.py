@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from secretfs.link import frames
+from secretfs.link import serving
 from secretfs.link.hand import Hand
 from secretfs.supervisor import succession
 from secretfs.supervisor.deaths import IN_A_ROW
@@ -133,4 +133,4 @@ def test_a_word_to_the_standby_names_the_memory_that_it_may_use(world):
     said = []
     world.started[0].send = lambda frame, fds=(): said.append((frame, list(fds)))
     die(world)
-    assert said == [(frames.Go(USABLE), [])]
+    assert said == [(serving.Go(USABLE), [])]

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from secretfs.link import frames
+from secretfs.link import brokering, codec
 from secretfs.linux import seqpacket
 from secretfs.supervisor import broker as broker_module
 from secretfs.supervisor import members
@@ -44,7 +44,7 @@ class Asking:
 
     def answer(self):
         assert select.select([self._ours], [], [], ANSWER_SECONDS)[0], "no answer"
-        return frames.decode(self._ours.recv(frames.MAX_FRAME_BYTES))
+        return codec.decode(self._ours.recv(codec.MAX_FRAME_BYTES))
 
     def let_go(self, helpers: int) -> None:
         os.write(self._fifo, b"x\n" * helpers)
@@ -70,15 +70,15 @@ def asking(monkeypatch, tmp_path):
 
 
 def test_mounts_that_are_dropped_one_after_the_other_hold_nobody_up(asking):
-    detached = [frames.AskDropMounts(number, TASK) for number in range(1, 12)]
-    for ask in (*detached, frames.AskRepair(12)):
+    detached = [brokering.AskDropMounts(number, TASK) for number in range(1, 12)]
+    for ask in (*detached, brokering.AskRepair(12)):
         asking.ask(ask)
-    asking.ask(frames.AskTreeFd(13, 9, TASK))
-    assert asking.answer() == frames.TreeFd(13, errno.EINVAL)
+    asking.ask(brokering.AskTreeFd(13, 9, TASK))
+    assert asking.answer() == brokering.TreeFd(13, errno.EINVAL)
     assert not asking.broker.idle
     asking.let_go(12)
     done = [asking.answer() for _ in range(12)]
-    assert done == [*(frames.MountsDropped(ask.ask, 0, 0) for ask in detached), frames.Repaired(12, 0, 0)]
+    assert done == [*(brokering.MountsDropped(ask.ask, 0, 0) for ask in detached), brokering.Repaired(12, 0, 0)]
 
 
 @pytest.fixture
@@ -98,14 +98,14 @@ def test_more_commands_than_have_their_turn_in_time_are_refused_for_now(asking, 
     monkeypatch.setattr(broker_module, "_MAX_COMMANDS", 10)
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1, 12):
-        asking.ask(frames.AskCommand(number, 0, TASK, "web\0db\0true"), member)
-    assert asking.answer() == frames.Acted(11, errno.EAGAIN, 0)
+        asking.ask(brokering.AskCommand(number, 0, TASK, "web\0db\0true"), member)
+    assert asking.answer() == brokering.Acted(11, errno.EAGAIN, 0)
     assert len(os.listdir("/proc/self/fd")) > before
     asking.let_go(10)
-    assert {asking.answer() for _ in range(10)} == {frames.Acted(number, 0, 0) for number in range(1, 11)}
-    asking.ask(frames.AskCommand(12, 0, TASK, "web\0db\0true"), member)
+    assert {asking.answer() for _ in range(10)} == {brokering.Acted(number, 0, 0) for number in range(1, 11)}
+    asking.ask(brokering.AskCommand(12, 0, TASK, "web\0db\0true"), member)
     asking.let_go(1)
-    assert asking.answer() == frames.Acted(12, 0, 0)
+    assert asking.answer() == brokering.Acted(12, 0, 0)
 
 
 def test_an_answer_arrives_by_a_descriptor_that_select_does_not_know(asking):
@@ -114,5 +114,5 @@ def test_an_answer_arrives_by_a_descriptor_that_select_does_not_know(asking):
     high = socket.socket(fileno=fcntl.fcntl(asking.theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 1024))
     with high:
         high.setblocking(False)
-        assert asking.broker.serve(high, frames.AskTreeFd(1, 9, TASK), [])
-        assert asking.answer() == frames.TreeFd(1, errno.EINVAL)
+        assert asking.broker.serve(high, brokering.AskTreeFd(1, 9, TASK), [])
+        assert asking.answer() == brokering.TreeFd(1, errno.EINVAL)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secretfs.errors import LinkError
-from secretfs.link import frames
+from secretfs.link import brokering, codec, desired, pulse, serving
 
 IDS = st.text(string.digits + string.ascii_lowercase, min_size=25, max_size=25)
-KINDS = get_args(frames.Frame)
+KINDS = get_args(codec.Frame)
 
 
 def _encodable(text: str) -> bool:
@@ -43,35 +43,35 @@ def any_frame(draw):
 
 @given(any_frame())
 def test_decoding_undoes_encoding(frame):
-    assert frames.decode(frames.encode(frame)) == frame
+    assert codec.decode(codec.encode(frame)) == frame
 
 
 @given(st.binary(max_size=200))
 def test_any_packet_is_a_frame_or_a_link_error(packet):
     try:
-        frame = frames.decode(packet)
+        frame = codec.decode(packet)
     except LinkError:
         return
-    assert frames.encode(frame) == packet
+    assert codec.encode(frame) == packet
 
 
 @given(any_frame(), st.integers(1, 40))
 def test_a_cut_packet_is_refused(frame, cut):
-    packet = frames.encode(frame)
-    if isinstance(frame, frames.TreeEntry):
+    packet = codec.encode(frame)
+    if isinstance(frame, desired.TreeEntry):
         packet = packet[: struct.calcsize("<BBIIIQI25s")]
-    if isinstance(frame, frames.Handover):
+    if isinstance(frame, serving.Handover):
         packet = packet[: struct.calcsize("<BQQ")]
-    if isinstance(frame, frames.AskCommand):
+    if isinstance(frame, brokering.AskCommand):
         packet = packet[: struct.calcsize("<BQQ25s")]
-    if isinstance(frame, frames.AskTouch):
+    if isinstance(frame, brokering.AskTouch):
         packet = packet[: struct.calcsize("<BQB25s")]
     with pytest.raises(LinkError):
-        frames.decode(packet[: max(0, len(packet) - cut)])
+        codec.decode(packet[: max(0, len(packet) - cut)])
 
 
 def test_codes_are_unique():
-    assert len({frames.encode(kind(*_zeroes(kind)))[0] for kind in KINDS}) == len(KINDS)
+    assert len({codec.encode(kind(*_zeroes(kind)))[0] for kind in KINDS}) == len(KINDS)
 
 
 def _zeroes(kind):
@@ -80,22 +80,22 @@ def _zeroes(kind):
 
 def test_a_number_that_does_not_fit_is_refused():
     with pytest.raises(LinkError, match="Grown cannot be sent"):
-        frames.encode(frames.Grown(size=1, error=2**32))
+        codec.encode(serving.Grown(size=1, error=2**32))
 
 
 def test_a_target_that_is_too_long_is_refused():
-    entry = frames.TreeEntry(0, 0, 0, 0o444, 1, 1, "a" * 25, "t" * frames.MAX_FRAME_BYTES)
+    entry = desired.TreeEntry(0, 0, 0, 0o444, 1, 1, "a" * 25, "t" * codec.MAX_FRAME_BYTES)
     with pytest.raises(LinkError, match="too long"):
-        frames.encode(entry)
+        codec.encode(entry)
 
 
 def test_a_frame_out_of_step_is_named():
     with pytest.raises(LinkError, match="Pong came where Done was due"):
-        frames.expect(frames.Pong(1), frames.Done)
+        codec.expect(pulse.Pong(1), desired.Done)
 
 
 @pytest.mark.parametrize("task", ["", "a" * 24, "a" * 26, "a" * 40, "é" * 25, "a" * 24 + "é"])
 def test_an_id_of_another_length_is_refused_and_not_cut(task):
     """struct would cut it, or fill it up with zeros: a word about another task."""
     with pytest.raises(LinkError, match="TreeBegin cannot be sent"):
-        frames.encode(frames.TreeBegin(1, task))
+        codec.encode(desired.TreeBegin(1, task))
