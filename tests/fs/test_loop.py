@@ -133,17 +133,21 @@ def test_a_request_from_elsewhere_wakes_a_host_that_sleeps(device):
     assert device.served == [b"x"]
 
 
-def test_ready_is_said_at_the_first_wait(device):
+def test_ready_is_said_while_the_device_is_waited_for(device):
     said = []
 
-    async def main(host):
-        host.begin(device.reading, ready=lambda: said.append(len(device.served)), answers=SILENT)
+    def ready():
+        said.append(len(device.served))
         device.ask(b"xxx")
         device.end()
+
+    async def main(host):
+        host.begin(device.reading, ready=ready, answers=SILENT)
         await host.serve()
 
-    hosted(main, device)
+    hosted(main)
     assert said == [0]
+    assert device.served == [b"x"] * 3
 
 
 class Answers:
