@@ -17,6 +17,7 @@ ID_RANDOM_BYTES = 16
 MAX_SERVICE_NAME = 63  # characters (swarmkit manager/controlapi/common.go: a DNS label)
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _OBJECT_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
 # The language of swarmkit's [a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*, which backtracks in exponential time.
 _SERVICE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?")
@@ -69,11 +70,11 @@ def id_from(random: bytes) -> str:
     """The id that 16 random bytes make: base 36, most significant digit first, padded with zeros to 25."""
     if len(random) != ID_RANDOM_BYTES:
         raise ValueError(f"an id is made of {ID_RANDOM_BYTES} bytes, not {len(random)}")
-    number, digits = int.from_bytes(random, "big"), []
-    for _ in range(ID_LENGTH):
-        number, digit = divmod(number, 36)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    number, pairs = int.from_bytes(random, "big"), []
+    for _ in range(ID_LENGTH // 2 + 1):
+        number, pair = divmod(number, 36 * 36)
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))[1:]
 
 
 def folded(name: str) -> str:

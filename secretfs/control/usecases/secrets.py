@@ -87,7 +87,8 @@ class Secrets:
     async def listed(self, kind: Kind, filters: Filters) -> list[Found[Secret]]:
         """Those that the filters let through. Raises: BadRequestError, for a filter that there is not."""
         check_keys(filters, FILTERS[kind])
-        return [found for found in await every(self._store, OBJECTS[kind]) if _wanted(filters, found.value)]
+        objects = await every(self._store, OBJECTS[kind])
+        return [found for found in objects if _wanted(filters, found.value)] if filters else objects
 
     async def config_data(self, config: Secret) -> bytearray:
         """What a config holds, in its newest version. Raises: NotFoundError, CorruptRecordError, UnsealError."""

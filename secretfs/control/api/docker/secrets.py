@@ -110,10 +110,12 @@ class SecretRoutes:
 def _shown(found: Found[Secret], more: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
     """The object as Docker's clients get it; its spec with what more there is to say."""
     secret = found.value
+    created = rfc3339(secret.created_at_ns)
+    same = secret.updated_at_ns == secret.created_at_ns
     return {
         "ID": secret.id,
         "Version": {"Index": found.rev},
-        "CreatedAt": rfc3339(secret.created_at_ns),
-        "UpdatedAt": rfc3339(secret.updated_at_ns),
+        "CreatedAt": created,
+        "UpdatedAt": created if same else rfc3339(secret.updated_at_ns),
         "Spec": {"Name": secret.name, "Labels": secret.labels, **more},
     }
