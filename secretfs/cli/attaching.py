@@ -3,14 +3,11 @@ is asked.
 """
 
 import os
-from argparse import Namespace
-
-from secretfs.cli.parser import CommandParser
 
 _ATTACH_SOCKET = "attach.sock"
 
 
-def add_grant_flags(parser: CommandParser, *kinds: str) -> None:
+def add_grant_flags(parser: "CommandParser", *kinds: str) -> None:
     """``--service``, and a flag for each kind: secret, config."""
     parser.add_argument("--service", metavar="SERVICE", help="the service whose grants it gets")
     for kind in kinds:
@@ -23,19 +20,19 @@ def add_grant_flags(parser: CommandParser, *kinds: str) -> None:
         )
 
 
-def request_of(arguments: Namespace) -> dict[str, object]:
+def request_of(arguments: "Namespace | Arguments") -> dict[str, object]:
     """Service, Secrets and Configs of the first message to the attach socket. Raises: UsageError."""
     grants = {f"{kind.capitalize()}s": _grants(arguments, kind) for kind in ("secret", "config")}
     return {"Service": arguments.service, **grants}
 
 
-def _grants(arguments: Namespace, kind: str) -> list[object]:
+def _grants(arguments: "Namespace | Arguments", kind: str) -> list[object]:
     return [_grant(text, kind) for text in getattr(arguments, kind, ())]
 
 
-def attach_socket(arguments: Namespace) -> str:
+def attach_socket(arguments: "Namespace | Arguments") -> str:
     """The attach socket that is named, of a service as well, or the one beside the API's. Raises: UsageError."""
-    from secretfs.cli.client import host_of, socket_path
+    from secretfs.cli.host import host_of, socket_path
 
     host = socket_path(host_of(arguments))
     return host if os.path.basename(host) == _ATTACH_SOCKET else os.path.join(os.path.dirname(host), _ATTACH_SOCKET)
@@ -58,3 +55,11 @@ def _grant(text: str, kind: str) -> dict[str, object]:
         "mode": grant.mode,
         "version": grant.version,
     }
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from secretfs.cli.parser import CommandParser
+    from secretfs.cli.plain import Arguments

@@ -7,7 +7,8 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 
 from secretfs.cli import answers, output
-from secretfs.cli.client import Client, host_of
+from secretfs.cli.client import Client
+from secretfs.cli.host import host_of
 from secretfs.cli.parser import CommandParser
 from secretfs.errors import InvalidArgumentError, SecretfsError, UnavailableError
 

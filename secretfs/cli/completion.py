@@ -11,7 +11,8 @@ from argparse import Namespace, _SubParsersAction
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from secretfs.cli import answers, output
-from secretfs.cli.client import Client, host_of
+from secretfs.cli.client import Client
+from secretfs.cli.host import host_of
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SecretfsError
 

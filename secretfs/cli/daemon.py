@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, NoReturn
 
-from secretfs.cli.client import own_runtime_dir
+from secretfs.cli.host import own_runtime_dir
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SetupError, UsageError
 from secretfs.link.layout import MAILBOX_BYTES, MAX_ARENA_BYTES, MIN_ARENA_BYTES, PAGE

@@ -4,8 +4,8 @@ import os
 from argparse import Namespace, _SubParsersAction
 
 from secretfs.cli import answers, output
-from secretfs.cli.client import own_runtime_dir
 from secretfs.cli.daemon import RUNTIME_DIR, STATE_DIR, default_places, root_key_source
+from secretfs.cli.host import own_runtime_dir
 from secretfs.cli.parser import CommandParser, examples
 from secretfs.errors import SecretfsError, UsageError
 
@@ -66,14 +66,15 @@ def _rows(verdict: "Verdict") -> list[tuple[str, ...]]:
 
 
 def _runtime_dir(arguments: Namespace) -> str:
-    from secretfs.cli.client import host_of, socket_path
+    from secretfs.cli.host import host_of, socket_path
 
     return os.path.abspath(arguments.runtime_dir or os.path.dirname(socket_path(host_of(arguments))))
 
 
 def _asked(host: str) -> "Said":
     """What the daemon there says, or why it says nothing."""
-    from secretfs.cli.client import Client, socket_path
+    from secretfs.cli.client import Client
+    from secretfs.cli.host import socket_path
     from secretfs.doctor.facts import Said
 
     client = Client(host, silence_seconds=ANSWER_SECONDS)

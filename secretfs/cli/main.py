@@ -4,12 +4,8 @@ to end has its exit code.
 
 import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
 
-from secretfs.cli import output
-from secretfs.cli.parser import CommandParser, add_commands, examples
-from secretfs.errors import SecretfsError, UsageError
+from secretfs.cli.plain import run_arguments
 
 REFUSED = 1
 USAGE = 2
@@ -34,7 +30,7 @@ MODULES = {
     "completion": "secretfs.cli.completion",
 }
 
-EXAMPLES = examples(
+EXAMPLES = (
     "printf 'This is a secret' | secretfs secret create my_secret -",
     "secretfs service create --secret my_secret web",
     "secretfs run --service web -- cat /run/secrets/my_secret",
@@ -47,11 +43,11 @@ def program() -> "NoReturn":
     os._exit(main())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: "Sequence[str] | None" = None) -> int:
     """Run the command line and yield its exit code; messages are already printed then."""
-    output.prepare()
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        code = _ended(sys.argv[1:] if argv is None else list(argv))
+        code = _ended(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -59,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return CLOSED_PIPE
     except OSError as exc:
+        from secretfs.cli import output
+
         _abandon_stdout()
         output.error(f"cannot write the output: {(exc.strerror or str(exc)).lower()}")
         return REFUSED
@@ -66,7 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ended(words: list[str]) -> int:
+    if (plain := run_arguments(words)) is not None:
+        return _run(plain)
+    from secretfs.cli import output
+    from secretfs.errors import SecretfsError, UsageError
+
     prog = "secretfs"
+    output.prepare()
     if words[:1] == [COMPLETE]:
         from secretfs.cli.completion import answer
 
@@ -78,10 +82,7 @@ def _ended(words: list[str]) -> int:
             raise UsageError("a command is required")
         code: int = arguments.handler(arguments)
     except UsageError as exc:
-        if not hasattr(exc, "__notes__"):
-            exc.add_note(f"see '{prog} --help'")
-        output.failure(exc)
-        return USAGE
+        return _misused(exc, prog)
     except SecretfsError as exc:
         output.failure(exc)
         return REFUSED
@@ -90,13 +91,37 @@ def _ended(words: list[str]) -> int:
     return code
 
 
-def _parser(words: Sequence[str]) -> CommandParser:
+def _run(arguments: "Arguments") -> int:
+    """The one command that others wait for: nothing is imported for it that can be left out."""
+    from secretfs.cli.run import run
+    from secretfs.errors import UsageError
+
+    try:
+        return run(arguments)
+    except UsageError as exc:
+        return _misused(exc, arguments.prog)
+
+
+def _misused(failure: "UsageError", prog: str) -> int:
+    from secretfs.cli import output
+
+    if not hasattr(failure, "__notes__"):
+        failure.add_note(f"see '{prog} --help'")
+    output.prepare()
+    output.failure(failure)
+    return USAGE
+
+
+def _parser(words: "Sequence[str]") -> "CommandParser":
+    from importlib import import_module
+
     from secretfs import __version__
+    from secretfs.cli.parser import CommandParser, add_commands, examples
 
     parser = CommandParser(
         prog="secretfs",
         description="Secrets for what runs on this host: encrypted at rest, files in RAM while a task runs.",
-        epilog=EXAMPLES,
+        epilog=examples(*EXAMPLES),
     )
     parser.add_argument("-v", "--version", action="version", version=f"secretfs {__version__}")
     commands = add_commands(parser)
@@ -105,7 +130,7 @@ def _parser(words: Sequence[str]) -> CommandParser:
     return parser
 
 
-def _modules(words: Sequence[str]) -> list[str]:
+def _modules(words: "Sequence[str]") -> list[str]:
     """The module of the noun, when the first word is one or follows the host; else all of them, for help
     and for error texts.
     """
@@ -126,7 +151,12 @@ def _abandon_stdout() -> None:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
+
+    from secretfs.cli.parser import CommandParser
+    from secretfs.cli.plain import Arguments
+    from secretfs.errors import UsageError
 
 if __name__ == "__main__":
     program()

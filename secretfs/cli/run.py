@@ -2,17 +2,14 @@
 program's own.
 """
 
-from argparse import REMAINDER, SUPPRESS, Namespace, _SubParsersAction
-
 from secretfs.cli.attaching import add_grant_flags, attach_socket, request_of
-from secretfs.cli.parser import CommandParser, examples
 
 REFUSED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
 _USAGE = "secretfs run [OPTIONS] -- CMD [ARG...]"
-_EXAMPLES = examples(
+_EXAMPLES = (
     "secretfs run --secret my_secret -- cat /run/secrets/my_secret",
     "secretfs run --service web --user nobody --file-vars -- env",
 )
@@ -20,11 +17,15 @@ _EXAMPLES = examples(
 
 def register(commands: "_SubParsersAction[CommandParser]") -> None:
     """Add ``run``."""
+    from argparse import REMAINDER, SUPPRESS
+
+    from secretfs.cli.parser import examples
+
     parser = commands.add_parser(
         "run",
         help="run a program with its secrets in place",
         description="Become CMD, with the secrets and configs of a service and those given here as files only it sees.",
-        epilog=_EXAMPLES,
+        epilog=examples(*_EXAMPLES),
         usage=_USAGE,
     )
     add_grant_flags(parser, "secret", "config")
@@ -42,9 +43,8 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
     parser.set_defaults(handler=run)
 
 
-def run(arguments: Namespace) -> int:
+def run(arguments: "Namespace | Arguments") -> int:
     """Become the program; an exit code comes back only when it was not started."""
-    from secretfs.cli import output
     from secretfs.errors import ProgramNotExecutableError, ProgramNotFoundError, SecretfsError, UsageError
 
     try:
@@ -52,18 +52,31 @@ def run(arguments: Namespace) -> int:
     except UsageError:
         raise
     except ProgramNotFoundError as exc:
-        output.failure(exc)
+        _say(exc)
         return NOT_FOUND
     except ProgramNotExecutableError as exc:
-        output.failure(exc)
+        _say(exc)
         return NOT_EXECUTABLE
     except SecretfsError as exc:
-        output.failure(exc)
+        _say(exc)
         return REFUSED
 
 
-def _become(arguments: Namespace) -> "NoReturn":
-    from secretfs.cli.output import warning
+def _say(failure: "SecretfsError") -> None:
+    from secretfs.cli import output
+
+    output.prepare()
+    output.failure(failure)
+
+
+def _warn(text: str, hints: "Sequence[str]") -> None:
+    from secretfs.cli import output
+
+    output.prepare()
+    output.warning(text, hints)
+
+
+def _become(arguments: "Namespace | Arguments") -> "NoReturn":
     from secretfs.errors import UsageError
     from secretfs.runtimes.run import run as become
 
@@ -78,10 +91,16 @@ def _become(arguments: Namespace) -> "NoReturn":
         user=arguments.user,
         file_vars=arguments.file_vars,
         allow_new_privileges=arguments.allow_new_privileges,
-        warn=warning,
+        warn=_warn,
     )
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+    from collections.abc import Sequence
     from typing import NoReturn
+
+    from secretfs.cli.parser import CommandParser
+    from secretfs.cli.plain import Arguments
+    from secretfs.errors import SecretfsError

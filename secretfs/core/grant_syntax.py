@@ -1,10 +1,8 @@
 """The syntax of ``--secret`` and ``--config``. Rule: nothing large is imported to read it, as a program that
-is started with a secret waits for that.
+is started with a secret waits for that; regular expressions only for what is rarely said.
 
 Docker's texts: docker/cli opts/secret.go, opts/config.go.
 """
-
-import re
 
 from secretfs.core.csv import parse_record
 from secretfs.errors import InvalidGrantError
@@ -13,8 +11,8 @@ DEFAULT_MODE = 0o444
 MAX_ID = 2**32 - 2  # (uid_t)-1 means "leave as it is" in chown(2), so no file can have it
 MAX_MODE = 2**32 - 1  # strconv.ParseUint(value, 0, 32)
 
-_OCTAL = re.compile(r"0[oO]?([0-7]+)|0")
-_NOT_OCTAL = re.compile(r"0[xX][0-9a-fA-F]+|[1-9][0-9]{0,18}")
+_OCTAL = r"0[oO]?([0-7]+)|0"
+_NOT_OCTAL = r"0[xX][0-9a-fA-F]+|[1-9][0-9]{0,18}"
 _KEYS = {name: name for name in ("source", "target", "uid", "gid", "mode", "version")} | {"src": "source"}
 
 
@@ -76,12 +74,14 @@ def _owner(key: str, text: str) -> str:
 
 
 def _mode(text: str) -> int:
-    if match := _OCTAL.fullmatch(text):
+    import re
+
+    if match := re.fullmatch(_OCTAL, text):
         mode = int(match[1] or "0", 8)
         if mode > MAX_MODE:
             raise _mode_error(text, "value out of range")
         return mode
-    if _NOT_OCTAL.fullmatch(text):
+    if re.fullmatch(_NOT_OCTAL, text):
         raise InvalidGrantError(_meant(text))
     raise _mode_error(text, "invalid syntax")
 
@@ -92,6 +92,8 @@ def _mode_error(text: str, reason: str) -> InvalidGrantError:
 
 def _meant(text: str) -> str:
     """Say what a mode that is not octal would be to Docker, and how to write what was probably meant."""
+    import re
+
     docker = f"docker reads it as 0{int(text, 0) & 0o7777:o}"
     if re.fullmatch(r"[0-7]{1,4}", text):
         return f"invalid mode specified: '{text}' has no leading 0: write 0{text} for octal ({docker})"
@@ -99,6 +101,8 @@ def _meant(text: str) -> str:
 
 
 def _pin(text: str) -> int:
+    import re
+
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise InvalidGrantError(f"invalid version specified: '{text}' is not a version number")
     return int(text)
@@ -111,6 +115,6 @@ def parse_owner_number(text: str) -> int | None:
     """
     if not text.lstrip("+-").isdigit():
         return None
-    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > MAX_ID:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10) or int(text) > MAX_ID:
         raise InvalidGrantError(f"invalid uid or gid specified: '{text}' is not in 0..{MAX_ID}")
     return int(text)

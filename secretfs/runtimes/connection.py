@@ -6,7 +6,6 @@ SOCK_SEQPACKET, one JSON object in each packet: the request; the answer with the
 """
 
 import errno
-import json
 import os
 import struct
 import time
@@ -24,6 +23,7 @@ from collections.abc import Mapping
 
 from secretfs.errors import AttachError, LockedError
 from secretfs.linux.descriptors import receive_fds
+from secretfs.runtimes.messages import decoded, encoded
 
 ANSWER_SECONDS = 30  # in a crowd we wait for our turn; a daemon that lives answers within a second
 RETRY_SECONDS = 3.0  # a part of the daemon that died is back within one
@@ -100,7 +100,7 @@ def connected(path: str) -> "Daemon":
 
 def attach(daemon: socket, request: Mapping[str, object]) -> Answer:
     """Ask for a task. The descriptors that come are close-on-exec, like every other."""
-    packet = json.dumps(request).encode()
+    packet = encoded(request)
     if len(packet) > MAX_REQUEST_BYTES:
         raise AttachError(f"too many grants on one command line: {len(packet)} bytes, over {MAX_REQUEST_BYTES}")
     try:
@@ -157,7 +157,7 @@ def _decoded(packet: bytes, flags: int) -> dict[str, object]:
     if not packet:
         raise _with_hint(_AwayError("the daemon ended the connection"), "look at the daemon's log")
     try:
-        message = json.loads(packet)
+        message = decoded(packet)
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or flags & (MSG_TRUNC | MSG_CTRUNC):

@@ -4,9 +4,9 @@ Python changes three things at its start that a program would inherit: it ignore
 SIGINT, and where the locale is C sets LC_CTYPE (PEP 538). All three are put back.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # without the enumerations of signal.py, which take time
 import errno
 import os
-import signal
 from collections.abc import Mapping, Sequence
 
 from secretfs.errors import AttachError, ProgramNotExecutableError, ProgramNotFoundError
