@@ -26,6 +26,7 @@ from secretfs.errors import StoreError, StoreVersionError
 from secretfs.store import rows, schema
 from secretfs.store.base import MAX_OPS, Changes, Compacted, Conflict, Guard, Item, Listing, Op
 from secretfs.store.reserve import Reserve
+from secretfs.store.watches import Watches
 from secretfs.store.writer import Writer, full, is_full
 
 CLOSE_SECONDS: Final = 10
@@ -60,7 +61,7 @@ class SqliteStore:
         self._writer, self._reader, self._quick = writer, reader, quick
         self._at_once = 0  # records that were read without a thread
         self._writing, self._reading = trio.Lock(), trio.Lock()
-        self._changed = trio.Event()
+        self._watches = Watches()
 
     async def get(self, key: str) -> Item | None:
         """The record, or None. Raises: CorruptRecordError."""
@@ -84,19 +85,20 @@ class SqliteStore:
         async with self._writing:
             answer = await _in_thread(self._names, partial(self._writer.commit, guards, ops))
             # No await from here: what is done must be answered, also when this task was cancelled meanwhile.
-            changed, self._changed = self._changed, trio.Event()
-            changed.set()
+            if isinstance(answer, int):
+                self._watches.committed(ops, answer)
             return answer
 
     async def watch(self, prefix: str, from_rev: int) -> Changes | Compacted:
         """Wait for changes after ``from_rev``; at once when there are some."""
-        while True:
-            changed = self._changed  # taken before looking: a commit that is not seen there sets it
-            answer = await self._read(partial(rows.changes, self._reader, prefix, from_rev))
-            if isinstance(answer, Compacted) or answer.changes or answer.damaged:
-                return answer
-            from_rev = answer.rev
-            await changed.wait()
+        with self._watches.watch(prefix, from_rev) as watch:
+            while True:
+                watch.look()
+                answer = await self._read(partial(rows.changes, self._reader, prefix, watch.rev))
+                if isinstance(answer, Compacted) or answer.changes or answer.damaged:
+                    return answer
+                watch.rev = answer.rev
+                await watch.changed()
 
     async def _read(self, function: Callable[[], T]) -> T:
         async with self._reading:

@@ -278,3 +278,31 @@ async def test_who_reads_much_lets_others_have_a_turn(path: Path) -> None:
             assert await store.get("nothing") is None
         nursery.cancel_scope.cancel()
     assert len(turns) >= 3
+
+
+async def test_a_watch_reads_the_store_for_what_is_below_its_prefix_and_for_nothing_else(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    changes = rows.changes
+
+    def counted(db: sqlite3.Connection, prefix: str, from_rev: int) -> Changes | Compacted:
+        looks.append(from_rev)
+        return changes(db, prefix, from_rev)
+
+    monkeypatch.setattr(rows, "changes", counted)
+    async with trio.open_nursery() as nursery:
+        answers = []
+
+        async def watch() -> None:
+            answers.append(await store.watch("w/", 0))
+
+        nursery.start_soon(watch)
+        await wait_all_tasks_blocked(0.1)
+        for number in range(10):
+            await store.commit([], [Put(f"other/{number}", b"x")])
+        await wait_all_tasks_blocked(0.1)
+        assert looks == [0]
+        await store.commit([], [Put("w/a", b"x")])
+    assert looks == [0, 10], "and what others did does not make the look longer"
+    assert answers == [Changes(11, (("w/a", Item("w/a", b"x", 11)),))]
