@@ -1,0 +1,135 @@
+"""The secrets and configs of a stack: made, and given new values. Rule: changed content is a rotation, what is as it
+was stays untouched, and each act is taken back when the deploy fails.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from secretfs.cli import answers, output
+from secretfs.cli.client import Client, encoded, quoted
+from secretfs.cli.commands import warn_of_newline
+from secretfs.cli.undo import Undo
+from secretfs.cli.value import Value, given_value, read_value, value_body
+from secretfs.core.compose.build import StackObject
+from secretfs.core.compose.model import FileSource, TextSource, VariableSource
+from secretfs.core.secret import MAX_BYTES, check_size
+from secretfs.errors import InvalidArgumentError, SecretfsError
+
+
+def check_value(each: StackObject) -> None:
+    """Refuse a value that cannot be had, or that no secret can have, before anything is done. What is no regular file
+    can be read once only, and is read later.
+
+    Raises: InvalidArgumentError.
+    """
+    with doing(f"read {each.kind.value} {each.name}"):
+        match each.source:
+            case FileSource(path) if os.path.isfile(path):
+                with read_value(path, max_bytes=_most_bytes(each)) as value:
+                    check_size(each.kind, value.size)
+            case FileSource(path) if not os.path.exists(path) or os.path.isdir(path):
+                with read_value(path, max_bytes=1):
+                    pass
+            case VariableSource() | TextSource():
+                with _value(each) as value:
+                    check_size(each.kind, value.size)
+
+
+def create(client: Client, each: StackObject, undo: Undo) -> str:
+    """Make it; its id."""
+    noun = each.kind.value
+    fields: dict[str, object] = {"Name": each.name, "Labels": dict(each.labels)}
+    if each.driver:
+        fields["Driver"] = {"Name": each.driver, "Options": dict(each.driver_options or {})}
+    if each.template_driver:
+        fields["Templating"] = {"Name": each.template_driver}
+    with doing(f"create {noun} {each.name}"):
+        if each.source is None:
+            answer = client.post(f"/{noun}s/create", encoded(fields))
+            stray = False
+        else:
+            with _value(each) as value, value_body(fields, value) as body:
+                answer = client.post(f"/{noun}s/create", body)
+                stray = value.stray_newline
+    object_id = answers.text(answer, "ID")
+    undo.add(f"{noun} {each.name}", lambda: client.delete(f"/{noun}s/{object_id}"))
+    if stray:
+        warn_of_newline(noun, each.name)
+    return object_id
+
+
+def update(client: Client, each: StackObject, found: object, undo: Undo) -> bool:
+    """Give it the value and the labels of the file; whether that is another value."""
+    with doing(f"update {each.kind.value} {each.name}"):
+        _relabel(client, each, found, undo)
+        return each.source is not None and _rotate(client, each, answers.text(found, "ID"), undo)
+
+
+def _relabel(client: Client, each: StackObject, found: object, undo: Undo) -> None:
+    before = answers.labels(found, "Spec", "Labels")
+    if before == each.labels:
+        return
+    path = f"/{each.kind.value}s/{answers.text(found, 'ID')}"
+
+    def label(labels: dict[str, str]) -> None:
+        version = str(answers.number(client.get(path), "Version", "Index"))
+        body = {"Name": answers.text(found, "Spec", "Name"), "Labels": labels}
+        client.post(f"{path}/update", encoded(body), {"version": version})
+
+    label(dict(each.labels))
+    undo.add(f"labels of {each.kind.value} {each.name}", lambda: label(before))
+
+
+def _rotate(client: Client, each: StackObject, object_id: str, undo: Undo) -> bool:
+    noun = each.kind.value
+    path = f"/secretfs/v1/{noun}s/{quoted(object_id)}"
+    with _value(each) as value, value_body({}, value) as body:
+        answer = client.post(f"{path}/versions", body)
+        stray = value.stray_newline
+    if answers.at(answer, "Unchanged"):
+        return False
+    before = {"Version": answers.number(answer, "Version") - 1}
+    undo.add(f"the new value of {noun} {each.name}", lambda: client.post(f"{path}/rollback", encoded(before)))
+    for text in answers.items(answer, "Warnings"):
+        output.warning(str(text), ["the new version is kept, and shown as soon as that can be done"])
+    if stray:
+        warn_of_newline(noun, each.name)
+    return True
+
+
+@contextmanager
+def doing(act: str) -> Iterator[None]:
+    """Say in a refusal what was refused."""
+    try:
+        yield
+    except SecretfsError as exc:
+        failure = SecretfsError(f"failed to {act}: {exc}")
+        for note in getattr(exc, "__notes__", ()):
+            failure.add_note(note)
+        raise failure from None
+
+
+@contextmanager
+def _value(each: StackObject) -> Iterator[Value]:
+    """The value, from where the file says."""
+    match each.source:
+        case FileSource(path):
+            with read_value(path, max_bytes=_most_bytes(each)) as value:
+                yield value
+        case VariableSource(name):
+            content = os.environb.get(os.fsencode(name))
+            if content is None:
+                raise InvalidArgumentError(f"environment variable {name} is not set")
+            with given_value(content) as value:
+                yield value
+        case TextSource(text):
+            with given_value(os.fsencode(text)) as value:
+                yield value
+        case None:
+            raise AssertionError("a driver has the value")
+
+
+def _most_bytes(each: StackObject) -> int:
+    """One more than there may be: the daemon refuses the rest."""
+    return MAX_BYTES[each.kind] + 1

@@ -1,0 +1,107 @@
+"""``secretfs stack deploy`` on a real daemon and mount, with the two compose files of Docker's page about secrets."""
+
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.kernel
+
+SHORT = """\
+services:
+  redis:
+    image: redis:latest
+    deploy:
+      replicas: 1
+    secrets:
+      - my_secret
+      - my_other_secret
+
+secrets:
+  my_secret:
+    file: ./my_secret.txt
+  my_other_secret:
+    external: true
+"""
+LONG = """\
+services:
+  redis:
+    image: redis:latest
+    deploy:
+      replicas: 1
+    secrets:
+      - source: my_secret
+        target: redis_secret
+        uid: '103'
+        gid: '103'
+        mode: 0440
+
+secrets:
+  my_secret:
+    file: ./my_secret.txt
+  my_other_secret:
+    external: true
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The two files, with the one that holds the secret."""
+    directory = tmp_path / "compose"
+    directory.mkdir()
+    (directory / "my_secret.txt").write_bytes(b"This is a secret")
+    (directory / "short.yml").write_text(SHORT)
+    (directory / "long.yml").write_text(LONG)
+    return directory
+
+
+def listed(daemon, service: str) -> dict[str, list[str]]:
+    """``ls -ln`` in a task of the service: name → mode, uid, gid, size."""
+    lines = daemon.out("run", "--service", service, "--", "ls", "-ln", "/run/secrets").splitlines()[1:]
+    return {words[-1]: [words[0], *words[2:5]] for words in map(str.split, lines)}
+
+
+def everything(daemon) -> list[str]:
+    return [daemon.out(noun, "ls", "-q") for noun in ("secret", "config", "service")]
+
+
+def test_a_secret_of_the_long_syntax_has_its_owner_and_mode(daemon, files):
+    done = daemon.cli("stack", "deploy", "-c", str(files / "long.yml"), "st")
+    assert done.stdout.decode() == "Creating secret st_my_secret\nCreating service st_redis\n"
+    assert listed(daemon, "st_redis") == {"redis_secret": ["-r--r-----", "103", "103", "16"]}
+    value = subprocess.run(
+        [*daemon.program, "run", "--service", "st_redis", "--", "cat", "/run/secrets/redis_secret"],
+        capture_output=True,
+        env=daemon.environment,
+        timeout=60,
+    )
+    assert value.stdout == b"This is a secret"
+
+
+def test_without_its_external_secret_a_stack_is_refused_and_nothing_is_changed(daemon, files):
+    refused = daemon.cli("stack", "deploy", "-c", str(files / "short.yml"), "st", check=False)
+    assert refused.returncode == 1
+    assert (
+        refused.stderr.decode().splitlines()[0] == "secretfs: error: service redis: secret not found: my_other_secret"
+    )
+    assert everything(daemon) == ["", "", ""]
+
+
+def test_with_its_external_secret_a_stack_has_both(daemon, files):
+    daemon.secret("my_other_secret", b"another")
+    daemon.cli("stack", "deploy", "-c", str(files / "short.yml"), "st")
+    assert listed(daemon, "st_redis") == {
+        "my_secret": ["-r--r--r--", "0", "0", "16"],
+        "my_other_secret": ["-r--r--r--", "0", "0", "7"],
+    }
+
+
+def test_changed_content_is_a_rotation_that_a_running_task_sees(daemon, files):
+    deploy = ("stack", "deploy", "-c", str(files / "long.yml"), "st")
+    daemon.cli(*deploy)
+    task = daemon.task("--service", "st_redis")
+    assert task.cat("redis_secret") == b"This is a secret"
+    (files / "my_secret.txt").write_bytes(b"This is another secret")
+    assert "Updating secret st_my_secret" in daemon.out(*deploy)
+    assert task.cat("redis_secret") == b"This is another secret"
+    assert "Updating secret" not in daemon.out(*deploy)
+    assert daemon.out("secret", "versions", "-q", "st_my_secret").split() == ["2", "1"]
