@@ -131,8 +131,7 @@ class _Builder:
         if event.tag in _PLAIN_TAGS:
             return True
         self._check_tag(event, *_TEXT_TAGS)
-        plain: bool = event.implicit[0]  # no tag, no quotes
-        return plain
+        return event.tag is None and bool(event.implicit[0])  # no quotes
 
     def _check_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, *known: str) -> None:
         if event.tag is not None and event.tag not in known:

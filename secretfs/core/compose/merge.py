@@ -1,8 +1,8 @@
-"""Several files as one. Rule: the Compose Specification's (13-merge.md): what a later file says wins, what it does not
-say stays.
+"""Several files as one. Rule: what a later file says wins, and what it does not say stays.
 
-Of a service's grants, those of the same source take the place of the earlier ones, as with docker; docker's own merge
-also drops all but one of the targets that one source has.
+As docker merges, less what it loses: a definition that says where its value comes from takes the place of the earlier
+one; one that does not (it adds a label) changes it, and docker forgets the file. Of a service's grants, those of a
+source take the place of the earlier ones of that source; docker also drops all but one of a source's targets.
 """
 
 from collections.abc import Mapping
@@ -49,14 +49,11 @@ def _definitions(base: Mapping[str, Definition], over: Mapping[str, Definition])
 
 
 def _definition(base: Definition, over: Definition) -> Definition:
-    """Where the value comes from is one thing, of which the later file says all or nothing."""
-    whence = over if over.source or over.driver or over.external is not None else base
+    if over.source or over.driver or over.external is not None:
+        return over
     return replace(
-        over,
-        source=whence.source,
-        external=whence.external,
-        driver=whence.driver,
-        driver_options=whence.driver_options,
+        base,
+        place=over.place,
         name=over.name or base.name,
         labels={**base.labels, **over.labels},
         template_driver=over.template_driver or base.template_driver,
