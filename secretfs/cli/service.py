@@ -144,8 +144,8 @@ def ls(arguments: Namespace) -> int:
     """Print the services, sorted by name."""
     query = {"status": "true", **filters.query(arguments.filter)}
     found = client_of(arguments).get("/services", query)
-    rows = [_row(service, time.time_ns()) for service in answers.items(found)]
-    rows.sort(key=lambda row: by_name(row.fields["Name"]))
+    rows = [row(service, time.time_ns()) for service in answers.items(found)]
+    rows.sort(key=lambda each: by_name(each.fields["Name"]))
     show(rows, COLUMNS, form=arguments.format, quiet=arguments.quiet)
     return 0
 
@@ -165,7 +165,8 @@ def ps(arguments: Namespace) -> int:
     return code
 
 
-def _row(service: object, now_ns: int) -> Row:
+def row(service: object, now_ns: int) -> Row:
+    """A service as ``COLUMNS`` shows it."""
     container = answers.at(service, "Spec", "TaskTemplate", "ContainerSpec")
     fields = {
         "ID": answers.text(service, "ID"),
