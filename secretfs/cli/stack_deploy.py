@@ -8,13 +8,13 @@ running tasks see comes after those that may still fail.
 from argparse import Namespace
 
 from secretfs.cli import answers, output, stack_objects
-from secretfs.cli.client import Client, encoded
+from secretfs.cli.client import Client, encoded, quoted
 from secretfs.cli.commands import client_of
 from secretfs.cli.stack_files import compose_file
 from secretfs.cli.stack_objects import doing
 from secretfs.cli.stack_state import StackState
 from secretfs.cli.undo import Undo, undone
-from secretfs.core.compose.build import Stack, StackService, build
+from secretfs.core.compose.build import NAMESPACE, Stack, StackService, build
 from secretfs.core.compose.model import ComposeFile
 from secretfs.core.compose.spec import unused
 from secretfs.core.grant import GrantRequest
@@ -77,20 +77,24 @@ class _Deployment:
     def _put(self, service: StackService, undo: Undo) -> None:
         spec = self._spec(service)
         found = self._state.services.get(service.name)
+        name = f"service {service.name}"
         if found is None:
-            self._say(f"Creating service {service.name}")
-            with doing(f"create service {service.name}"):
+            self._say(f"Creating {name}")
+            with doing(f"create {name}"), undo.act(name, lambda: self._delete(service)):
                 answer = self._client.post("/services/create", encoded(spec))
-            path = f"/services/{answers.text(answer, 'ID')}"
-            undo.add(f"service {service.name}", lambda: self._client.delete(path))
         else:
-            self._say(f"Updating service {service.name} (id: {answers.text(found, 'ID')})")
-            with doing(f"update service {service.name}"):
-                answer = self._update(found, spec)
+            self._say(f"Updating {name} (id: {answers.text(found, 'ID')})")
             before = answers.at(found, "Spec")
-            undo.add(f"the update of service {service.name}", lambda: self._update(found, before))
+            with doing(f"update {name}"), undo.act(f"the update of {name}", lambda: self._update(found, before)):
+                answer = self._update(found, spec)
         for text in answers.items(answer, "Warnings"):
             output.warning(str(text))
+
+    def _delete(self, service: StackService) -> None:
+        """By its name, and only when it is the stack's: nobody may have heard its id."""
+        found = self._client.get(f"/services/{quoted(service.name)}")
+        if answers.labels(found, "Spec", "Labels").get(NAMESPACE) == self._stack.name:
+            self._client.delete(f"/services/{answers.text(found, 'ID')}")
 
     def _update(self, found: object, spec: object) -> object:
         path = f"/services/{answers.text(found, 'ID')}"

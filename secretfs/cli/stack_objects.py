@@ -14,7 +14,7 @@ from secretfs.cli.value import Value, given_value, read_value, value_body
 from secretfs.core.compose.build import StackObject
 from secretfs.core.compose.model import FileSource, TextSource, VariableSource
 from secretfs.core.secret import MAX_BYTES, check_size
-from secretfs.errors import InvalidArgumentError, SecretfsError
+from secretfs.errors import InvalidArgumentError, SecretfsError, UnavailableError
 
 
 def check_value(each: StackObject) -> None:
@@ -39,24 +39,11 @@ def check_value(each: StackObject) -> None:
 def create(client: Client, each: StackObject, undo: Undo) -> str:
     """Make it; its id."""
     noun = each.kind.value
-    fields: dict[str, object] = {"Name": each.name, "Labels": dict(each.labels)}
-    if each.driver:
-        fields["Driver"] = {"Name": each.driver, "Options": dict(each.driver_options or {})}
-    if each.template_driver:
-        fields["Templating"] = {"Name": each.template_driver}
-    with doing(f"create {noun} {each.name}"):
-        if each.source is None:
-            answer = client.post(f"/{noun}s/create", encoded(fields))
-            stray = False
-        else:
-            with _value(each) as value, value_body(fields, value) as body:
-                answer = client.post(f"/{noun}s/create", body)
-                stray = value.stray_newline
-    object_id = answers.text(answer, "ID")
-    undo.add(f"{noun} {each.name}", lambda: client.delete(f"/{noun}s/{object_id}"))
+    with doing(f"create {noun} {each.name}"), undo.act(f"{noun} {each.name}", lambda: _delete(client, each)):
+        answer, stray = _posted(client, each)
     if stray:
         warn_of_newline(noun, each.name)
-    return object_id
+    return answers.text(answer, "ID")
 
 
 def update(client: Client, each: StackObject, found: object, undo: Undo) -> bool:
@@ -64,6 +51,27 @@ def update(client: Client, each: StackObject, found: object, undo: Undo) -> bool
     with doing(f"update {each.kind.value} {each.name}"):
         _relabel(client, each, found, undo)
         return each.source is not None and _rotate(client, each, answers.text(found, "ID"), undo)
+
+
+def _posted(client: Client, each: StackObject) -> tuple[object, bool]:
+    """The answer, and whether the value ends a line."""
+    fields: dict[str, object] = {"Name": each.name, "Labels": dict(each.labels)}
+    if each.driver:
+        fields["Driver"] = {"Name": each.driver, "Options": dict(each.driver_options or {})}
+    if each.template_driver:
+        fields["Templating"] = {"Name": each.template_driver}
+    path = f"/{each.kind.value}s/create"
+    if each.source is None:
+        return client.post(path, encoded(fields)), False
+    with _value(each) as value, value_body(fields, value) as body:
+        return client.post(path, body), value.stray_newline
+
+
+def _delete(client: Client, each: StackObject) -> None:
+    """By its name, and its labels: when nobody heard its id, nobody knows whether it was made, and by whom."""
+    found = client.get(f"/{each.kind.value}s/{quoted(each.name)}")
+    if answers.labels(found, "Spec", "Labels") == each.labels:
+        client.delete(f"/{each.kind.value}s/{answers.text(found, 'ID')}")
 
 
 def _relabel(client: Client, each: StackObject, found: object, undo: Undo) -> None:
@@ -77,20 +85,25 @@ def _relabel(client: Client, each: StackObject, found: object, undo: Undo) -> No
         body = {"Name": answers.text(found, "Spec", "Name"), "Labels": labels}
         client.post(f"{path}/update", encoded(body), {"version": version})
 
-    label(dict(each.labels))
-    undo.add(f"labels of {each.kind.value} {each.name}", lambda: label(before))
+    with undo.act(f"labels of {each.kind.value} {each.name}", lambda: label(before)):
+        label(dict(each.labels))
 
 
 def _rotate(client: Client, each: StackObject, object_id: str, undo: Undo) -> bool:
     noun = each.kind.value
     path = f"/secretfs/v1/{noun}s/{quoted(object_id)}"
-    with _value(each) as value, value_body({}, value) as body:
+    newest = answers.number(answers.items(client.get(f"{path}/versions"))[-1], "Version")
+    back = encoded({"Version": newest})  # it is no version when it is the newest still
+    with (
+        undo.act(f"the new value of {noun} {each.name}", lambda: client.post(f"{path}/rollback", back)),
+        _value(each) as value,
+        value_body({}, value) as body,
+    ):
         answer = client.post(f"{path}/versions", body)
         stray = value.stray_newline
     if answers.at(answer, "Unchanged"):
+        undo.forget()
         return False
-    before = {"Version": answers.number(answer, "Version") - 1}
-    undo.add(f"the new value of {noun} {each.name}", lambda: client.post(f"{path}/rollback", encoded(before)))
     for text in answers.items(answer, "Warnings"):
         output.warning(str(text), ["the new version is kept, and shown as soon as that can be done"])
     if stray:
@@ -104,7 +117,8 @@ def doing(act: str) -> Iterator[None]:
     try:
         yield
     except SecretfsError as exc:
-        failure = SecretfsError(f"failed to {act}: {exc}")
+        kept = UnavailableError if isinstance(exc, UnavailableError) else SecretfsError
+        failure = kept(f"failed to {act}: {exc}")
         for note in getattr(exc, "__notes__", ()):
             failure.add_note(note)
         raise failure from None

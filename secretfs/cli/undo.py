@@ -1,10 +1,17 @@
-"""Taking back. Rule: when one of several acts fails, or is interrupted, those before are undone, the last first."""
+"""Taking back. Rule: when one of several acts fails, or is interrupted, those before are undone, the last first.
 
+An act that was refused was not done. One that nobody heard the end of (Ctrl-C, SIGTERM, a daemon that went away) may
+have been done, and is taken back too; so what takes back must do for both.
+"""
+
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from secretfs.cli import output
-from secretfs.errors import SecretfsError
+from secretfs.errors import NotFoundError, SecretfsError, UnavailableError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Undo:
@@ -13,16 +20,30 @@ class Undo:
     def __init__(self) -> None:
         self._acts: list[tuple[str, Callable[[], object]]] = []
 
-    def add(self, what: str, act: Callable[[], object]) -> None:
-        """The act that takes back what was just done; ``what`` says that, after "taken back: "."""
-        self._acts.append((what, act))
+    @contextmanager
+    def act(self, what: str, take_back: Callable[[], object]) -> Iterator[None]:
+        """The block is an act, and how it is taken back; ``what`` says that, after "taken back: "."""
+        self._acts.append((what, take_back))
+        try:
+            yield
+        except UnavailableError:
+            raise
+        except SecretfsError:
+            self._acts.pop()
+            raise
+
+    def forget(self) -> None:
+        """The last act changed nothing."""
+        self._acts.pop()
 
     def run(self) -> None:
         """Take everything back; what cannot be is said, and the rest goes on."""
         while self._acts:
-            what, act = self._acts.pop()
+            what, take_back = self._acts.pop()
             try:
-                act()
+                take_back()
+            except NotFoundError:
+                continue  # it was never made
             except SecretfsError as exc:
                 output.error(f"cannot take back: {what}: {exc}")
             else:
@@ -31,10 +52,20 @@ class Undo:
 
 @contextmanager
 def undone() -> Iterator[Undo]:
-    """What the block does, whole or not at all."""
+    """What the block does, whole or not at all; signals that would end the program are exceptions in it."""
     undo = Undo()
+    before = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
     try:
         yield undo
     except BaseException:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         undo.run()
         raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
