@@ -105,3 +105,59 @@ def test_changed_content_is_a_rotation_that_a_running_task_sees(daemon, files):
     assert task.cat("redis_secret") == b"This is another secret"
     assert "Updating secret" not in daemon.out(*deploy)
     assert daemon.out("secret", "versions", "-q", "st_my_secret").split() == ["2", "1"]
+
+
+def test_a_failed_deploy_leaves_a_running_task_as_it_was(daemon, files):
+    deploy = ("stack", "deploy", "-c", str(files / "long.yml"), "st")
+    daemon.cli(*deploy)
+    task = daemon.task("--service", "st_redis")
+    (files / "my_secret.txt").write_bytes(b"This is another secret")
+    (files / "long.yml").write_text(LONG.replace("'103'", "nosuchuser", 1))
+    before = everything(daemon)
+    refused = daemon.cli(*deploy, check=False)
+    assert (refused.returncode, b"unknown user 'nosuchuser'" in refused.stderr) == (1, True)
+    assert task.cat("redis_secret") == b"This is a secret"
+    assert everything(daemon) == before
+
+
+def test_owners_and_modes_of_secrets_and_configs_are_honoured(daemon, files):
+    (files / "more.yml").write_text(
+        "services:\n  redis:\n    secrets:\n"
+        '      - {source: my_secret, target: one, mode: "0400", uid: nobody}\n'
+        "      - {source: my_secret, target: sub/two, mode: '${MODE}', gid: 7}\n"
+        "    configs:\n      - {source: site, target: conf.d/site.conf, mode: 0o640, uid: '5'}\n"
+        "secrets: {my_secret: {environment: VALUE}}\n"
+        "configs: {site: {content: 'listen ${PORT:-80};'}}\n"
+    )
+    daemon.environment |= {"MODE": "0440", "VALUE": "from the environment"}
+    daemon.cli("stack", "deploy", "-c", str(files / "more.yml"), "st")
+    task = daemon.task("--service", "st_redis")
+    assert task.do("stat", "/run/secrets/one")[:3] == [65534, 0, "400"]
+    assert task.do("stat", "/run/secrets/sub/two")[:3] == [0, 7, "440"]
+    assert task.do("stat", "/run/configs/conf.d/site.conf")[:3] == [5, 0, "640"]
+    assert task.cat("sub/two") == b"from the environment"
+    assert bytes.fromhex(task.do("cat", "/run/configs/conf.d/site.conf")) == b"listen 80;"
+
+
+def test_a_stack_that_is_removed_is_flushed_from_running_tasks(daemon, files):
+    daemon.cli("stack", "deploy", "-c", str(files / "long.yml"), "st")
+    task = daemon.task("--service", "st_redis")
+    daemon.cli("stack", "rm", "st")
+    assert task.cat("redis_secret") == "ENOENT"
+    assert everything(daemon) == ["", "", ""]
+
+
+@pytest.mark.docker
+def test_docker_s_command_line_sees_the_stack(daemon, files):
+    environment = daemon.environment | {"DOCKER_HOST": daemon.host}
+
+    def docker(*words: str) -> str:
+        done = subprocess.run(["docker", "stack", *words], capture_output=True, env=environment, timeout=60)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    daemon.cli("stack", "deploy", "-c", str(files / "long.yml"), "st")
+    assert docker("ls", "--format", "{{.Name}} {{.Services}}") == "st 1"
+    assert docker("services", "--format", "{{.Name}} {{.Mode}} {{.Image}}", "st") == "st_redis replicated redis:latest"
+    daemon.task("--service", "st_redis")
+    assert docker("ps", "--format", "{{.Name}} {{.DesiredState}}", "st") == "st_redis.1 Running"
