@@ -126,9 +126,10 @@ class _Deployment:
     def _say(self, line: str) -> None:
         if not self._quiet:
             output.line(line)
+            output.flush()  # somebody watches
 
 
 def _note_unused(file: ComposeFile) -> None:
     keys = sorted({key for service in file.services.values() for key in unused(service.fields)})
     if keys:
-        output.note(f"secretfs starts nothing, so it has no use for: {', '.join(keys)}")
+        output.note(f"Ignoring unsupported options: {', '.join(keys)}")  # docker's words; secretfs starts nothing

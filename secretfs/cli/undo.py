@@ -5,12 +5,15 @@ have been done, and is taken back too; so what takes back must do for both.
 """
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from secretfs.cli import output
-from secretfs.errors import NotFoundError, SecretfsError, UnavailableError
+from secretfs.errors import LockedError, NotFoundError, SecretfsError, UnavailableError
 
+PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -41,13 +44,28 @@ class Undo:
         while self._acts:
             what, take_back = self._acts.pop()
             try:
-                take_back()
+                _patiently(take_back)
             except NotFoundError:
                 continue  # it was never made
             except SecretfsError as exc:
                 output.error(f"cannot take back: {what}: {exc}")
             else:
                 output.note(f"taken back: {what}")
+
+
+def _patiently(take_back: Callable[[], object]) -> None:
+    """A daemon that died is back in a second, and what it did not answer is the very reason to be here."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            take_back()
+            return
+        except LockedError:
+            raise
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 @contextmanager

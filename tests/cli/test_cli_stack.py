@@ -452,4 +452,4 @@ def test_config_prints_what_can_be_deployed(stacks: Stacks) -> None:
 def test_what_has_no_use_is_named_once(stacks: Stacks) -> None:
     text = b"services: {a: {ports: ['1'], environment: {P: q}}, b: {ports: ['2'], image: i, x-a: b}}"
     ended = stacks("stack", "deploy", "-c", "-", "st", stdin=text)
-    assert ended.err == "secretfs: note: secretfs starts nothing, so it has no use for: environment, ports\n"
+    assert ended.err == "secretfs: note: Ignoring unsupported options: environment, ports\n"

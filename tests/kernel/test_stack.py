@@ -1,5 +1,7 @@
 """``secretfs stack deploy`` on a real daemon and mount, with the two compose files of Docker's page about secrets."""
 
+import os
+import signal
 import subprocess
 
 import pytest
@@ -145,6 +147,23 @@ def test_a_stack_that_is_removed_is_flushed_from_running_tasks(daemon, files):
     daemon.cli("stack", "rm", "st")
     assert task.cat("redis_secret") == "ENOENT"
     assert everything(daemon) == ["", "", ""]
+
+
+@pytest.mark.parametrize("after", [1, 12, 25, 40])
+def test_a_control_that_is_killed_in_a_deploy_leaves_all_of_it_or_nothing(daemon, files, after):
+    names = [f"s{at}" for at in range(30)]
+    grants = "".join(f"  w{at}: {{secrets: [{', '.join(names)}]}}\n" for at in range(15))
+    values = "".join(f"  {name}: {{file: ./my_secret.txt}}\n" for name in names)
+    (files / "many.yml").write_text(f"services:\n{grants}secrets:\n{values}")
+    command = [*daemon.program, "stack", "deploy", "-c", str(files / "many.yml"), "st"]
+    with subprocess.Popen(command, env=daemon.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as deploy:
+        for _ in range(after):
+            assert deploy.stdout.readline().startswith(b"Creating ")
+        os.kill(daemon.children()["control"], signal.SIGKILL)
+        refused = deploy.communicate(timeout=60)[1].decode()
+    daemon.api("GET", "/secrets")  # control is back
+    counts = [len(ids.split()) for ids in everything(daemon)]
+    assert (counts, deploy.returncode) in (([30, 0, 15], 0), ([0, 0, 0], 1)), refused
 
 
 @pytest.mark.docker
