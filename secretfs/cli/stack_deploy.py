@@ -11,18 +11,20 @@ from secretfs.cli import answers, output, stack_objects
 from secretfs.cli.client import Client, encoded, quoted
 from secretfs.cli.commands import client_of
 from secretfs.cli.stack_files import compose_file
+from secretfs.cli.stack_names import check_name
 from secretfs.cli.stack_objects import doing
 from secretfs.cli.stack_state import StackState
 from secretfs.cli.undo import Undo, undone
 from secretfs.core.compose.build import NAMESPACE, Stack, StackService, build
 from secretfs.core.compose.model import ComposeFile
 from secretfs.core.compose.spec import unused
-from secretfs.core.grant import GrantRequest
+from secretfs.core.grant import TARGET_DIRS, GrantRequest, attachable, parse_target
 from secretfs.core.names import Kind, folded
 
 
 def deploy(arguments: Namespace) -> int:
     """Make the stack what the files say; print what was done."""
+    check_name(arguments.stack)
     file = compose_file(arguments.compose_file)
     stack = build(file, arguments.stack)
     for each in stack.objects:
@@ -31,6 +33,7 @@ def deploy(arguments: Namespace) -> int:
     state = StackState(client, stack)
     state.check()
     _note_unused(file)
+    _warn_of_targets(stack)
     deployment = _Deployment(client, stack, state, quiet=arguments.quiet)
     with undone() as undo:
         deployment.run(undo)
@@ -133,3 +136,14 @@ def _note_unused(file: ComposeFile) -> None:
     keys = sorted({key for service in file.services.values() for key in unused(service.fields)})
     if keys:
         output.note(f"Ignoring unsupported options: {', '.join(keys)}")  # docker's words; secretfs starts nothing
+
+
+def _warn_of_targets(stack: Stack) -> None:
+    """Docker mounts them in containers; a service may keep them, and no task can have them."""
+    for service in stack.services:
+        for request in service.grants:
+            if not attachable(parse_target(request.target, request.kind)):
+                output.warning(
+                    f"service {service.key}: {request.kind.value} target '{request.target}' is absolute: "
+                    f"a task can have targets below {TARGET_DIRS[request.kind]} only"
+                )

@@ -11,10 +11,9 @@ from secretfs.cli.client import Client
 from secretfs.cli.commands import REFUSED, client_of
 from secretfs.cli.filters import query
 from secretfs.cli.listing import Columns, by_name, show
+from secretfs.cli.stack_names import NAMESPACE, filter_of
 
-NAMESPACE = "com.docker.stack.namespace"  # core/compose/build.py, whose import a listing would wait for
-
-COLUMNS = Columns("*stack.stackContext", {"Name": "NAME", "Services": "SERVICES"}, ("Name", "Services"), key="Name")
+COLUMNS = Columns("*formatter.stackContext", {"Name": "NAME", "Services": "SERVICES"}, ("Name", "Services"), key="Name")
 
 
 def ls(arguments: Namespace) -> int:
@@ -34,7 +33,7 @@ def counted(client: Client) -> dict[str, int]:
 
 def services(arguments: Namespace) -> int:
     """Print the services of the stack, sorted by name."""
-    asked = {"status": "true", **query([*arguments.filter, f"label={NAMESPACE}={arguments.stack}"])}
+    asked = {"status": "true", **query([*arguments.filter, filter_of(arguments.stack)])}
     found = answers.items(client_of(arguments).get("/services", asked))
     if not found:
         output.progress(f"Nothing found in stack: {arguments.stack}")
@@ -48,7 +47,7 @@ def services(arguments: Namespace) -> int:
 def ps(arguments: Namespace) -> int:
     """Print the running tasks of the stack."""
     client = client_of(arguments)
-    asked = query([*arguments.filter, f"label={NAMESPACE}={arguments.stack}"])
+    asked = query([*arguments.filter, filter_of(arguments.stack)])
     wanted = {answers.text(item, "ID") for item in answers.items(client.get("/tasks", asked))}
     if not wanted:
         output.error(f"nothing found in stack: {arguments.stack}")

@@ -8,8 +8,9 @@ from secretfs.cli import answers, output
 from secretfs.cli.client import Client
 from secretfs.cli.commands import REFUSED, client_of
 from secretfs.cli.objects import WITHOUT_DATA
+from secretfs.cli.stack_names import check_name
 from secretfs.cli.stack_state import of_stack
-from secretfs.errors import InvalidArgumentError, NotFoundError, SecretfsError, UnavailableError
+from secretfs.errors import NotFoundError, SecretfsError, UnavailableError
 
 _PATHS = {"service": "services", "secret": "secrets", "config": "configs", "network": "networks"}
 
@@ -17,8 +18,7 @@ _PATHS = {"service": "services", "secret": "secrets", "config": "configs", "netw
 def remove(arguments: Namespace) -> int:
     """Remove the stacks; print what is gone."""
     for name in arguments.stack:
-        if not name.strip():
-            raise InvalidArgumentError(f"invalid stack name: {name!r}")
+        check_name(name)
     client = client_of(arguments)
     return max(_remove(client, name) for name in arguments.stack)
 

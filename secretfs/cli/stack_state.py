@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterable
 
-from secretfs.cli import answers
+from secretfs.cli import answers, filters
 from secretfs.cli.client import Client
 from secretfs.cli.objects import WITHOUT_DATA
-from secretfs.core.compose.build import NAMESPACE, Stack
+from secretfs.cli.stack_names import NAMESPACE, filter_of
+from secretfs.core.compose.build import Stack
 from secretfs.core.names import Kind, folded
 from secretfs.errors import AlreadyExistsError, NotFoundError
 
@@ -51,8 +52,7 @@ class StackState:
 
 def of_stack(client: Client, path: str, stack: str, **query: str) -> list[object]:
     """The services, secrets or configs that have the stack's label."""
-    filters = json.dumps({"label": {f"{NAMESPACE}={stack}": True}})
-    return answers.items(client.get(f"/{path}", {"filters": filters, **query}))
+    return answers.items(client.get(f"/{path}", {**filters.query([filter_of(stack)]), **query}))
 
 
 def _names(stack: Stack, kind: Kind) -> set[str]:

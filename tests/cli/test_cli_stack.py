@@ -229,7 +229,11 @@ def test_what_is_wrong_is_refused_before_anything_is_changed(
         (["config", "-c", "/nowhere.yml"], "open /nowhere.yml: no such file or directory", 1),
         (["config", "-c", "/"], "open /: is a directory", 1),
         (["deploy", "-c", "{}/app.yml", "a b"], "name must be valid as a DNS name component", 1),
-        (["rm", " "], "invalid stack name: ' '", 1),
+        (["rm", " "], 'invalid stack name: " "', 1),
+        (["services", ""], 'invalid stack name: ""', 1),
+        (["ps", ""], 'invalid stack name: ""', 1),
+        (["deploy", "-c", "{}/app.yml", ""], 'invalid stack name: ""', 1),
+        (["services", "-f", "bogus=1", "st"], "invalid filter 'bogus'", 1),
         (["ps", "nope"], "nothing found in stack: nope", 1),
     ],
 )
@@ -453,3 +457,19 @@ def test_what_has_no_use_is_named_once(stacks: Stacks) -> None:
     text = b"services: {a: {ports: ['1'], environment: {P: q}}, b: {ports: ['2'], image: i, x-a: b}}"
     ended = stacks("stack", "deploy", "-c", "-", "st", stdin=text)
     assert ended.err == "secretfs: note: Ignoring unsupported options: environment, ports\n"
+
+
+def test_a_target_that_no_task_can_have_is_a_warning(stacks: Stacks) -> None:
+    grants = "{source: c, target: /etc/c}, {source: c, target: /run/configs/d}"
+    text = f"services: {{w: {{configs: [{grants}]}}}}\nconfigs: {{c: {{content: x}}}}"
+    ended = stacks("stack", "deploy", "-q", "-c", "-", "st", stdin=text.encode())
+    told = "service w: config target '/etc/c' is absolute: a task can have targets below /run/configs/ only"
+    assert (ended.code, ended.err) == (0, f"secretfs: warning: {told}\n")
+
+
+def test_a_line_end_in_a_file_is_warned_of_once(stacks: Stacks) -> None:
+    stacks.write("a", "one line\n")
+    stacks.write("app.yml", "secrets: {a: {file: ./a}}")
+    first = stacks("stack", "deploy", "-c", "{}/app.yml", "st")
+    assert "the value of st_a ends with a newline, which is part of it" in first.err
+    assert stacks("stack", "deploy", "-c", "{}/app.yml", "st").err == ""
