@@ -13,6 +13,7 @@ from secretfs.cli.undo import Undo
 from secretfs.cli.value import Value, given_value, read_value, value_body
 from secretfs.core.compose.build import StackObject
 from secretfs.core.compose.model import FileSource, TextSource, VariableSource
+from secretfs.core.names import Kind
 from secretfs.core.secret import MAX_BYTES, check_size
 from secretfs.errors import InvalidArgumentError, SecretfsError, UnavailableError
 
@@ -49,8 +50,9 @@ def create(client: Client, each: StackObject, undo: Undo) -> str:
 def update(client: Client, each: StackObject, found: object, undo: Undo) -> bool:
     """Give it the value and the labels of the file; whether that is another value."""
     with doing(f"update {each.kind.value} {each.name}"):
+        rotated = each.source is not None and _rotate(client, each, found, undo)
         _relabel(client, each, found, undo)
-        return each.source is not None and _rotate(client, each, answers.text(found, "ID"), undo)
+        return rotated
 
 
 def _posted(client: Client, each: StackObject) -> tuple[object, bool]:
@@ -89,13 +91,18 @@ def _relabel(client: Client, each: StackObject, found: object, undo: Undo) -> No
         label(dict(each.labels))
 
 
-def _rotate(client: Client, each: StackObject, object_id: str, undo: Undo) -> bool:
+def _rotate(client: Client, each: StackObject, found: object, undo: Undo) -> bool:
     noun = each.kind.value
-    path = f"/secretfs/v1/{noun}s/{quoted(object_id)}"
-    newest = answers.number(answers.items(client.get(f"{path}/versions"))[-1], "Version")
-    back = encoded({"Version": newest})  # it is no version when it is the newest still
+    path = f"/secretfs/v1/{noun}s/{answers.text(found, 'ID')}"
+    answer: object = None
+
+    def take_back() -> None:
+        new = answers.number(answer, "Version") if answer else _unheard(client, each.kind, found)
+        if new:
+            client.post(f"{path}/rollback", encoded({"Version": new - 1}))
+
     with (
-        undo.act(f"the new value of {noun} {each.name}", lambda: client.post(f"{path}/rollback", back)),
+        undo.act(f"the new value of {noun} {each.name}", take_back),
         _value(each) as value,
         value_body({}, value) as body,
     ):
@@ -109,6 +116,14 @@ def _rotate(client: Client, each: StackObject, object_id: str, undo: Undo) -> bo
     if stray:
         warn_of_newline(noun, each.name)
     return True
+
+
+def _unheard(client: Client, kind: Kind, found: object) -> int:
+    """The version that was made by a request whose answer nobody heard; 0 when the object is as it was found."""
+    path = f"{kind.value}s/{answers.text(found, 'ID')}"
+    if answers.at(client.get(f"/{path}"), "Version") == answers.at(found, "Version"):
+        return 0
+    return answers.number(answers.items(client.get(f"/secretfs/v1/{path}/versions"))[-1], "Version")
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from secretfs.core.compose.build import Stack
 from secretfs.core.names import Kind, folded
 from secretfs.errors import AlreadyExistsError, NotFoundError
 
+_NAMES_AT_ONCE = 100  # the head of a request is bounded
+
 
 class StackState:
     """Secrets and configs by name, services of the stack by name, as the daemon shows them."""
@@ -61,8 +63,16 @@ def _names(stack: Stack, kind: Kind) -> set[str]:
 
 
 def _objects(client: Client, kind: Kind, names: Iterable[str]) -> dict[str, object]:
-    if not names:
-        return {}
-    query = {"filters": json.dumps({"name": dict.fromkeys(names, True)}), **WITHOUT_DATA[kind.value]}
-    found = answers.items(client.get(f"/{kind.value}s", query))
+    """Those of these names, and of names that begin so."""
+    ordered = sorted(names)
+    found = [
+        item
+        for at in range(0, len(ordered), _NAMES_AT_ONCE)
+        for item in _listed(client, kind, ordered[at : at + _NAMES_AT_ONCE])
+    ]
     return {folded(answers.text(item, "Spec", "Name")): item for item in found}
+
+
+def _listed(client: Client, kind: Kind, names: list[str]) -> list[object]:
+    query = {"filters": json.dumps({"name": dict.fromkeys(names, True)}), **WITHOUT_DATA[kind.value]}
+    return answers.items(client.get(f"/{kind.value}s", query))

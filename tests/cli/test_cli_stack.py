@@ -349,10 +349,10 @@ def test_a_later_deploy_that_fails_leaves_all_as_it_was(
     assert deployed.everything() == before
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 7])
+@pytest.mark.parametrize(("at", "taken_back"), [(1, 1), (3, 3), (5, 5), (6, 6), (7, 6)])  # the 6th changes nothing
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_deploy_takes_back_what_nobody_heard_of_too(
-    deployed: Stacks, monkeypatch: pytest.MonkeyPatch, at: int, number: signal.Signals
+    deployed: Stacks, at: int, taken_back: int, number: signal.Signals
 ) -> None:
     before = deployed.everything()
     deployed.write("a", "two")
@@ -375,7 +375,7 @@ def test_an_interrupted_deploy_takes_back_what_nobody_heard_of_too(
             deploy.send_signal(number)
             assert deploy.wait(20) == 130
             assert deploy.stderr
-            assert deploy.stderr.read().count(b"taken back") == at
+            assert deploy.stderr.read().count(b"taken back") == taken_back
     assert deployed.everything() == before
 
 

@@ -12,6 +12,7 @@ from secretfs.core.compose.merge import merged
 from secretfs.core.compose.model import ComposeFile, FileSource, TextSource, VariableSource
 from secretfs.core.compose.read import read
 from secretfs.core.compose.spec import unused
+from secretfs.core.compose.tree import Place, Scalar
 from secretfs.core.grant import GrantRequest
 from secretfs.core.names import Kind
 from secretfs.errors import ComposeError, InvalidNameError
@@ -289,6 +290,18 @@ LINES = (
     "    name: $N\n", "configs:\n", "    labels: [a]\n", "    content: c\n", "    deploy: {replicas: 1}\n",
     "    <<: {file: g}\n", "x-a: 1\n", "    image: i\n",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["----co", "- ", "...", "-1", "~", "a: b", "%x", "? k", "null", "0440", "=", "<<", "*a", "é"]
+)
+def test_any_bare_text_is_printed_so_that_it_is_read(text: str) -> None:
+    found = ComposeFile({}, {kind: {} for kind in Kind}, {"x-a": Scalar(Place("f", 1), text)})
+    again = file(emitted(found)).fields["x-a"]
+    assert isinstance(again, Scalar)
+    assert again.text == text
+
+
 DOCUMENTS = st.lists(st.sampled_from(LINES), max_size=25).map("".join)
 
 

@@ -133,4 +133,4 @@ def _scalar(text: str, *, plain: bool) -> yaml.Event:
         style = '"'
     elif not plain and "\n" in text:
         style = "|"
-    return yaml.ScalarEvent(None, None, (plain, not plain), text, style=style)
+    return yaml.ScalarEvent(None, None, (plain, True), text, style=style)
