@@ -129,8 +129,8 @@ def _all(nodes: Iterable[Node], *, escape: bool) -> Iterator[yaml.Event]:
 def _scalar(text: str, *, plain: bool) -> yaml.Event:
     """The emitter takes another style where this one cannot say the text."""
     style = None
-    if not plain and not _PRINTABLE.fullmatch(text):
+    if not _PRINTABLE.fullmatch(text):
         style = '"'
-    elif not plain and "\n" in text:
+    elif "\n" in text:
         style = "|"
     return yaml.ScalarEvent(None, None, (plain, True), text, style=style)
