@@ -97,6 +97,12 @@ def test_what_cannot_be_read_is_refused_with_its_line(source: str, reason: str) 
     assert str(refused.value) == reason
 
 
+def test_a_yaml_library_without_its_parser_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    with pytest.raises(ComposeError, match="without libyaml"):
+        parsed("a: b", "f.yml")
+
+
 @pytest.mark.parametrize("inner", ["[{}]", "{{{}}}"])
 def test_a_bomb_of_aliases_is_refused_soon(inner: str) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]

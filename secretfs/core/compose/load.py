@@ -27,6 +27,8 @@ def parsed(source: str, file: str) -> Map:
     """The tree of a file; ``file`` is what messages call it. Raises: ComposeError, with the line."""
     if len(source) > MAX_BYTES:
         raise ComposeError(f"{file}: it is longer than {MAX_BYTES} characters")
+    if not hasattr(yaml, "CSafeLoader"):
+        raise ComposeError(f"{file}: PyYAML has been installed without libyaml, which reads compose files")
     try:
         tree = _Builder(file).document(iter(yaml.parse(source, Loader=yaml.CSafeLoader)))
     except yaml.MarkedYAMLError as exc:
