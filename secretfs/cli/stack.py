@@ -89,7 +89,8 @@ def _register_services(verbs: "_SubParsersAction[CommandParser]") -> None:
         "services",
         help="list the services of a stack",
         description="List the services of a stack.\n"
-        "Placeholders: .ID .Name .Tasks .Secrets .Configs .CreatedAt .UpdatedAt .Labels .Label",
+        "Placeholders: .ID .Name .Tasks .Secrets .Configs .Mode .Replicas .Image .Ports .CreatedAt .UpdatedAt\n"
+        "  .Labels .Label",
         epilog=examples("secretfs stack services app", "secretfs stack services --quiet --filter name=app_web app"),
     )
     add_listing_flags(parser, filters=_SERVICE_FILTERS)

@@ -403,6 +403,11 @@ def test_stacks_their_services_and_tasks_are_listed(deployed: Stacks) -> None:
     assert deployed.done(*shown, "st") == ["st_db", "st_web"]
     assert deployed.done(*shown, "--filter", "name=st_w", "st") == ["st_web"]
     assert len(deployed.done("stack", "services", "-q", "st")) == 2
+    dockers = "{{.Name}} {{.Mode}} {{.Replicas}} {{.Image}}{{.Ports}}"
+    assert deployed.done("stack", "services", "--format", dockers, "st") == [
+        "st_db replicated 0/0 db:1",
+        "st_web replicated 0/0 web:1",
+    ]
     task = deployed.daemon.attach("st_web")
     assert deployed.done("stack", "ps", "-q", "st") == [task]
     assert deployed.done("stack", "ps", "--format", "{{.Service}} {{.Secrets}}", "st") == [
