@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["secretfs"]):
     from secretfs.core.names import Kind
     from secretfs.errors import ComposeError, InvalidGrantError
 
-VARIABLES = {"A": "a", "EMPTY": "", "MODE": "0440", "LONG": "x" * 100}
+VARIABLES = {"A": "a", "EMPTY": "", "MODE": "0440", "LONG": "x" * 100, "BYTES": "a\udcff", "ODD": "\x01\n\u2028"}
 SEPARATOR = "\n===\n"  # between the files of one input
 
 

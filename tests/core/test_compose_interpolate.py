@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from secretfs.core.compose.interpolate import MAX_NESTING, Interpolation
 from secretfs.errors import ComposeError
 
-VARIABLES = {"A": "aa", "EMPTY": "", "_x1": "under", "DOLLAR": "$A", "BRACE": "}"}
+VARIABLES = {"A": "aa", "EMPTY": "", "_x1": "under", "DOLLAR": "$A", "BRACE": "}", "BYTES": "a\udcff"}
 
 
 def text(template: str) -> str:
@@ -79,6 +79,9 @@ def test_a_dollar_that_begins_no_variable_is_refused_without_the_value(template:
         ("${UNSET?}", "required variable UNSET is missing a value: "),
         ("${UNSET:?say it}", "required variable UNSET is missing a value: say it"),
         ("${EMPTY:?say $A}", "required variable EMPTY is missing a value: say aa"),
+        ("$BYTES", "variable BYTES is not UTF-8"),
+        ("${UNSET:-${BYTES}}", "variable BYTES is not UTF-8"),
+        ("${BYTES:-x}", "variable BYTES is not UTF-8"),
         ("${A:+${UNSET?x}}", "required variable UNSET is missing a value: x"),
         ("${A-" * (MAX_NESTING + 1), f"variables are nested deeper than {MAX_NESTING}"),
     ],
@@ -102,7 +105,7 @@ def test_what_all_values_are_together_is_bounded() -> None:
 
 
 PIECES = st.lists(
-    st.sampled_from(["$", "{", "}", ":", "-", "?", "+", "A", "EMPTY", "U", "$$", "${", "${A:-", " ", "é"])
+    st.sampled_from(["$", "{", "}", ":", "-", "?", "+", "A", "EMPTY", "U", "BYTES", "$$", "${", "${A:-", " ", "é"])
 )
 
 

@@ -262,7 +262,11 @@ def without_places(found: ComposeFile) -> object:
     return definitions, [(each.key, each.grants, list(each.fields)) for each in found.services.values()]
 
 
-TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("$\n\t\r\x85"), min_size=1, max_size=20)
+TEXT = st.text(
+    st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("$\n\t\r\x01\x1b\x7f\x85\u2028\ufeff"),
+    min_size=1,
+    max_size=20,
+)
 KEYS = st.text("abc", min_size=1, max_size=5)
 
 

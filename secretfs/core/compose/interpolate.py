@@ -28,6 +28,7 @@ _INVALID: Final = (
     "invalid interpolation format: a $ that begins no variable is written $$"  # the value may be a password
 )
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # os.environ's way to have bytes that are not UTF-8
 _OPERATOR: Final = re.compile(r":?[-+?]")
 
 
@@ -111,12 +112,20 @@ class Interpolation:
         return value, end + 1
 
     def _value(self, name: str, *, wanted: bool) -> str:
-        if wanted and name not in self._variables:
+        value = self._known(name)
+        if wanted and value is None:
             self.unset[name] = None
-        return self._variables.get(name, "")
+        return value or ""
+
+    def _known(self, name: str) -> str | None:
+        """Its value. Raises: ComposeError, for bytes that no text has: an environment may have them."""
+        value = self._variables.get(name)
+        if value is not None and not value.isascii() and _SURROGATE.search(value):
+            raise ComposeError(f"variable {name} is not UTF-8")
+        return value
 
     def _worded(self, text: str, name: str, operator: re.Match[str], *, wanted: bool, nesting: int) -> tuple[str, int]:
-        value = self._variables.get(name)
+        value = self._known(name)
         there = bool(value) if operator[0].startswith(":") else value is not None
         kind = operator[0][-1]
         needed = wanted and there == (kind == "+")
