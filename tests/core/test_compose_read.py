@@ -170,7 +170,11 @@ def test_an_unknown_key_is_told_what_is_allowed() -> None:
         (f"services: {{{'s' * 61}: {{}}}}", f"f.yml:1: service st_{'s' * 61}: name must be 63 characters or fewer"),
         ("secrets: {a: {file: f, name: N}, b: {file: g, name: n}}", "secrets a and b have one name: n"),
         ("services: {w: {deploy: 7}}", "f.yml:1: deploy must be a mapping"),
-        ("services: {w: {deploy: {mode: all}}}", "f.yml:1: deploy.mode must be replicated or global"),
+        ("services: {w: {deploy: {mode: all}}}", "f.yml:1: unknown mode: all"),
+        (
+            "services: {w: {deploy: {mode: global, replicas: 2}}}",
+            "f.yml:1: replicas can only be used with replicated or replicated-job mode",
+        ),
         ("services: {w: {deploy: {replicas: many}}}", "f.yml:1: deploy.replicas must be a number"),
         ("services: {w: {image: []}}", "f.yml:1: image must be a string"),
         ("services: {w: {labels: x}}", "f.yml:1: labels must be a mapping or a list"),
@@ -229,7 +233,23 @@ def test_a_service_keeps_what_describes_it_and_no_environment() -> None:
     assert unused(file("services: {w: {image: a, ports: [], x-a: b, environment: {}}}").services["w"].fields) == [
         "ports", "environment",
     ]  # fmt: skip
-    assert stack("services: {w: {deploy: {mode: global}}}").services[0].spec["Mode"] == {"Global": {}}
+
+
+@pytest.mark.parametrize(
+    ("deploy", "mode"),
+    [
+        ("{}", {"Replicated": {"Replicas": 1}}),
+        ("~", {"Replicated": {"Replicas": 1}}),
+        ("{replicas: 0}", {"Replicated": {"Replicas": 0}}),
+        ("{mode: replicated, replicas: '2'}", {"Replicated": {"Replicas": 2}}),
+        ("{mode: global}", {"Global": {}}),
+        ("{mode: global-job}", {"GlobalJob": {}}),
+        ("{mode: replicated-job}", {"ReplicatedJob": {}}),
+        ("{mode: replicated-job, replicas: 3}", {"ReplicatedJob": {"MaxConcurrent": 3, "TotalCompletions": 3}}),
+    ],
+)
+def test_the_mode_is_docker_s(deploy: str, mode: object) -> None:
+    assert stack(f"services: {{w: {{deploy: {deploy}}}}}").services[0].spec["Mode"] == mode
 
 
 def test_a_later_file_wins_and_what_it_does_not_say_stays() -> None:

@@ -13,7 +13,6 @@ from secretfs.core.service import JsonObject
 from secretfs.errors import ComposeError
 
 _KEPT: Final = {"image": "Image", "hostname": "Hostname", "user": "User", "working_dir": "Dir"}
-_MODES: Final = {"replicated": "Replicated", "global": "Global"}
 _USED: Final = {*_KEPT, "labels", "deploy"}
 
 
@@ -44,14 +43,28 @@ def _deploy(fields: Mapping[str, Node]) -> Mapping[str, Node]:
 
 
 def _mode(deploy: Mapping[str, Node]) -> dict[str, object]:
-    mode = text_of(deploy["mode"], "deploy.mode") if "mode" in deploy else "replicated"
-    if mode not in _MODES:
-        raise ComposeError(f"{deploy['mode'].place}: deploy.mode must be {' or '.join(_MODES)}")
-    if mode == "global":
-        return {"Global": {}}
+    """As docker's client says it (cli/compose/convert/service.go, convertDeployMode), with its texts."""
+    mode = text_of(deploy["mode"], "deploy.mode", empty=True) if "mode" in deploy else ""
+    replicas = _replicas(deploy)
+    match mode:
+        case "" | "replicated":
+            return {"Replicated": {"Replicas": 1 if replicas is None else replicas}}
+        case "replicated-job":
+            return {
+                "ReplicatedJob": {} if replicas is None else {"MaxConcurrent": replicas, "TotalCompletions": replicas}
+            }
+        case "global" | "global-job":
+            if replicas is not None:
+                text = "replicas can only be used with replicated or replicated-job mode"
+                raise ComposeError(f"{deploy['replicas'].place}: {text}")
+            return {"Global" if mode == "global" else "GlobalJob": {}}
+    raise ComposeError(f"{deploy['mode'].place}: unknown mode: {mode}")
+
+
+def _replicas(deploy: Mapping[str, Node]) -> int | None:
     if "replicas" not in deploy:
-        return {"Replicated": {"Replicas": 1}}
+        return None
     text = text_of(deploy["replicas"], "deploy.replicas")
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ComposeError(f"{deploy['replicas'].place}: deploy.replicas must be a number")
-    return {"Replicated": {"Replicas": int(text)}}
+    return int(text)
