@@ -219,7 +219,7 @@ def test_a_service_keeps_what_describes_it_and_no_environment() -> None:
     )
     assert made.services[0].spec == {
         "Name": "st_w",
-        "Labels": {"d": "1", NAMESPACE: "st"},
+        "Labels": {"d": "1", NAMESPACE: "st", "com.docker.stack.image": "redis"},
         "TaskTemplate": {
             "ContainerSpec": {
                 "Labels": {"a": "b", "c": "", NAMESPACE: "st"},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from secretfs.core.compose.model import ComposeFile, Definition, ServiceEntry, Source
-from secretfs.core.compose.spec import service_labels, task_spec
+from secretfs.core.compose.spec import image_label, service_labels, task_spec
 from secretfs.core.grant import Grant, GrantRequest, check_conflicts, check_duplicates, parse_target
 from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceName, parse_object_name, parse_service_name
 from secretfs.core.service import JsonObject
@@ -123,7 +123,7 @@ def _service(service: ServiceEntry, file: ComposeFile, stack: str) -> StackServi
     grants = tuple(request for kind in Kind for request in _named(service, kind, file, stack))
     spec = {
         "Name": name,
-        "Labels": {**service_labels(service.fields), NAMESPACE: stack},
+        "Labels": {**service_labels(service.fields), NAMESPACE: stack, **image_label(service.fields)},
         **task_spec(service.fields, {NAMESPACE: stack}),
     }
     return StackService(service.key, name, grants, spec)

@@ -12,6 +12,7 @@ from secretfs.core.compose.tree import Map, Node, Scalar
 from secretfs.core.service import JsonObject
 from secretfs.errors import ComposeError
 
+_IMAGE: Final = "com.docker.stack.image"
 _KEPT: Final = {"image": "Image", "hostname": "Hostname", "user": "User", "working_dir": "Dir"}
 _USED: Final = {*_KEPT, "labels", "deploy"}
 
@@ -24,6 +25,11 @@ def unused(fields: Mapping[str, Node]) -> list[str]:
 def service_labels(fields: Mapping[str, Node]) -> dict[str, str]:
     """``deploy.labels``. Raises: ComposeError."""
     return labels_of(_deploy(fields).get("labels"), "deploy.labels")
+
+
+def image_label(fields: Mapping[str, Node]) -> dict[str, str]:
+    """The image as it was written, which docker's next deploy compares (cli/compose/convert/service.go)."""
+    return {_IMAGE: text_of(fields["image"], "image")} if "image" in fields else {}
 
 
 def task_spec(fields: Mapping[str, Node], labels: Mapping[str, str]) -> JsonObject:
