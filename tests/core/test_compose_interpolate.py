@@ -1,5 +1,8 @@
 """Variables in compose files: what each form gives, what is refused, and that nothing is looked at in vain."""
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +105,22 @@ def test_what_all_values_are_together_is_bounded() -> None:
     interpolation = Interpolation({"BIG": "x" * 1_000_000})
     with pytest.raises(ComposeError, match="too large"):
         interpolation.text("$BIG" * 10)
+
+
+LONG = {
+    "word without an end": "${U:-" + "$A" * 500_000,
+    "words in words": "${U:-" * 30 + "$A" * 500_000 + "}" * 30,
+    "dollars": "$" * 1_000_001,
+    "braces": "${A+" + "}$" * 500_000,
+}
+
+
+@pytest.mark.parametrize("template", LONG.values(), ids=LONG)
+def test_a_long_text_takes_time_in_proportion(template: str) -> None:
+    began = time.monotonic()
+    with contextlib.suppress(ComposeError):
+        text(template)
+    assert time.monotonic() - began < 10
 
 
 PIECES = st.lists(

@@ -27,6 +27,8 @@ MAX_CHARACTERS: Final = 4 * 1024 * 1024  # of all values together, afterwards
 _INVALID: Final = (
     "invalid interpolation format: a $ that begins no variable is written $$"  # the value may be a password
 )
+_DOLLAR: Final = re.compile(r"\$")
+_IN_WORD: Final = re.compile(r"[$}]")
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # os.environ's way to have bytes that are not UTF-8
 _OPERATOR: Final = re.compile(r":?[-+?]")
@@ -137,5 +139,5 @@ class Interpolation:
 
 def _stop(text: str, at: int, *, in_word: bool) -> int:
     """Where the next variable begins, or the word ends; else the end of the text."""
-    found = [text.find(mark, at) for mark in ("$", "}")[: 1 + in_word]]
-    return min((place for place in found if place >= 0), default=len(text))
+    found = (_IN_WORD if in_word else _DOLLAR).search(text, at)
+    return found.start() if found else len(text)
