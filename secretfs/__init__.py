@@ -11,7 +11,7 @@ Where things are; imports go down only (import-linter holds it):
 ``supervisor/``         root: mounts, starts and replaces the other two, broker for what needs root
 ``store/``              four operations, their contract, the SQLite engine
 ``crypto/``             the envelope of a value, the keyring and the root key
-``core/``               pure: names, grants, services, tasks, and the plan of a node
+``core/``               pure: names, grants, services, tasks, the plan of a node, compose files
 ``link/``               frames between the three processes: fixed types and their codec, pure
 ``linux/``              thin typed wrappers of system calls
 ``errors.py``           every exception

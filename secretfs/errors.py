@@ -24,6 +24,10 @@ class InvalidGrantError(InvalidArgumentError):
     """A grant (``--secret`` value or its fields) that cannot be one."""
 
 
+class ComposeError(InvalidArgumentError):
+    """A compose file that cannot be one, or that asks for what secretfs does not do; the text says where."""
+
+
 class ObjectInUseError(InvalidArgumentError):
     """A secret or config is granted to a service or a running task; the text names them."""
 

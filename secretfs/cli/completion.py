@@ -221,6 +221,8 @@ def _named(place: _Place, metavar: str) -> Iterable[Candidate]:
     asked: Callable[[Client], list[Candidate]]
     if metavar == "TASK":
         asked = _tasks
+    elif metavar == "STACK":
+        asked = _stacks
     elif metavar in _LISTED:
         asked = lambda client: _names(client, _LISTED[metavar])  # noqa: E731 - a def would be no shorter
     else:
@@ -234,6 +236,12 @@ def _named(place: _Place, metavar: str) -> Iterable[Candidate]:
 def _names(client: Client, path: str) -> list[Candidate]:
     found = client.get(path, {"data": "false"})
     return sorted((answers.text(item, "Spec", "Name"), "") for item in answers.items(found))
+
+
+def _stacks(client: Client) -> list[Candidate]:
+    from secretfs.cli.stack_lists import counted
+
+    return [(name, f"{count} services") for name, count in counted(client).items()]
 
 
 def _tasks(client: Client) -> list[Candidate]:

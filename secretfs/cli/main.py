@@ -17,6 +17,7 @@ MODULES = {
     "secret": "secretfs.cli.secret",
     "config": "secretfs.cli.config",
     "service": "secretfs.cli.service",
+    "stack": "secretfs.cli.stack",
     "run": "secretfs.cli.run",
     "mount": "secretfs.cli.mount",
     "ps": "secretfs.cli.task",

@@ -20,6 +20,10 @@ COLUMNS = Columns(
         "Tasks": "TASKS",
         "Secrets": "SECRETS",
         "Configs": "CONFIGS",
+        "Mode": "MODE",
+        "Replicas": "REPLICAS",
+        "Image": "IMAGE",
+        "Ports": "PORTS",
         "CreatedAt": "CREATED",
         "UpdatedAt": "UPDATED",
         "Labels": "LABELS",
@@ -46,7 +50,8 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
         "service",
         ls,
         description="List services, with how many tasks are running and how many grants they have.\n"
-        "Placeholders: .ID .Name .Tasks .Secrets .Configs .CreatedAt .UpdatedAt .Labels .Label",
+        "Placeholders: .ID .Name .Tasks .Secrets .Configs .Mode .Replicas .Image .Ports .CreatedAt .UpdatedAt\n"
+        "  .Labels .Label",
         lines=("secretfs service ls", "secretfs service ls --quiet --filter name=web"),
     )
     add_inspect(
@@ -144,8 +149,8 @@ def ls(arguments: Namespace) -> int:
     """Print the services, sorted by name."""
     query = {"status": "true", **filters.query(arguments.filter)}
     found = client_of(arguments).get("/services", query)
-    rows = [_row(service, time.time_ns()) for service in answers.items(found)]
-    rows.sort(key=lambda row: by_name(row.fields["Name"]))
+    rows = [row(service, time.time_ns()) for service in answers.items(found)]
+    rows.sort(key=lambda each: by_name(each.fields["Name"]))
     show(rows, COLUMNS, form=arguments.format, quiet=arguments.quiet)
     return 0
 
@@ -165,18 +170,30 @@ def ps(arguments: Namespace) -> int:
     return code
 
 
-def _row(service: object, now_ns: int) -> Row:
+def row(service: object, now_ns: int) -> Row:
+    """A service as ``COLUMNS`` shows it."""
     container = answers.at(service, "Spec", "TaskTemplate", "ContainerSpec")
+    running = str(answers.number(service, "ServiceStatus", "RunningTasks"))
     fields = {
         "ID": answers.text(service, "ID"),
         "Name": answers.text(service, "Spec", "Name"),
-        "Tasks": str(answers.number(service, "ServiceStatus", "RunningTasks")),
+        "Tasks": running,
         "Secrets": str(len(answers.items(container, "Secrets"))),
         "Configs": str(len(answers.items(container, "Configs"))),
+        "Mode": _mode(service),
+        "Replicas": f"{running}/{answers.number(service, 'ServiceStatus', 'DesiredTasks')}",
+        "Image": answers.text(container, "Image"),
+        "Ports": "",
         "CreatedAt": times.ago(answers.text(service, "CreatedAt"), now_ns),
         "UpdatedAt": times.ago(answers.text(service, "UpdatedAt"), now_ns),
     }
     return COLUMNS.row(fields, answers.labels(service, "Spec", "Labels"))
+
+
+def _mode(service: object) -> str:
+    """As docker's: ``replicated`` or ``global``."""
+    mode = answers.at(service, "Spec", "Mode")
+    return next(iter(mode), "").lower() if isinstance(mode, dict) else ""
 
 
 def _print_pretty(service: object) -> None:

@@ -65,14 +65,20 @@ def detach(arguments: Namespace) -> int:
     return for_each(arguments.task, "task", act)
 
 
-def print_tasks(client: Client, arguments: Namespace, *, services: set[str] | None = None) -> None:
-    """Print the running tasks, the oldest first: all, or those of the services with these ids."""
-    found = answers.items(client.get("/secretfs/v1/tasks"))
-    tasks = [task for task in found if services is None or answers.text(task, "ServiceID") in services]
-    tasks.sort(key=lambda task: (times.nanoseconds(answers.text(task, "Since")) or 0, answers.text(task, "ID")))
-    rows = [_row(task, time.time_ns()) for task in tasks]
+def print_tasks(
+    client: Client, arguments: Namespace, *, services: set[str] | None = None, tasks: set[str] | None = None
+) -> None:
+    """Print the running tasks, the oldest first: all, or those of the services, or those tasks, with these ids."""
+    shown = [
+        task
+        for task in answers.items(client.get("/secretfs/v1/tasks"))
+        if (services is None or answers.text(task, "ServiceID") in services)
+        and (tasks is None or answers.text(task, "ID") in tasks)
+    ]
+    shown.sort(key=lambda task: (times.nanoseconds(answers.text(task, "Since")) or 0, answers.text(task, "ID")))
+    rows = [_row(task, time.time_ns()) for task in shown]
     show(rows, COLUMNS, form=arguments.format, quiet=arguments.quiet)
-    lacking = sum(answers.number(task, "Lacking") for task in tasks)
+    lacking = sum(answers.number(task, "Lacking") for task in shown)
     if lacking:
         output.warning(f"{lacking} files are not shown, because the store is locked", ["secretfs swarm unlock"])
 

@@ -71,6 +71,16 @@ def read_value(source: str, *, max_bytes: int) -> Iterator[Value]:
 
 
 @contextmanager
+def given_value(content: bytes) -> Iterator[Value]:
+    """A value that is there already, in the environment or in a compose file: only the copies of it are wiped."""
+    buffer = bytearray(content)
+    try:
+        yield Value(buffer, len(buffer), from_person=False)
+    finally:
+        wipe(buffer)
+
+
+@contextmanager
 def value_body(fields: Mapping[str, object], value: Value) -> Iterator[bytearray]:
     """A request with these fields and the value as ``Data``; zeros again after the block."""
     given = json.dumps(dict(fields))[:-1] + ("," if fields else "")

@@ -48,9 +48,9 @@ def parse_fields(text: str, word: str) -> Fields:
     return Fields(
         source,
         given.get("target") or source,
-        _owner("uid", given.get("uid", "0")),
-        _owner("gid", given.get("gid", "0")),
-        _mode(given["mode"]) if "mode" in given else DEFAULT_MODE,
+        parse_owner("uid", given.get("uid", "0")),
+        parse_owner("gid", given.get("gid", "0")),
+        parse_mode(given["mode"]) if "mode" in given else DEFAULT_MODE,
         _pin(given["version"]) if "version" in given else None,
     )
 
@@ -65,7 +65,8 @@ def _pair(field: str, word: str) -> tuple[str, str]:
     return name, value
 
 
-def _owner(key: str, text: str) -> str:
+def parse_owner(key: str, text: str) -> str:
+    """The text, which may be the number or name of an owner; ``key`` is uid or gid. Raises: InvalidGrantError."""
     if not text:
         raise InvalidGrantError(f"invalid {key} specified: it is empty")
     if text.lstrip("+-").isdigit():
@@ -73,7 +74,8 @@ def _owner(key: str, text: str) -> str:
     return text
 
 
-def _mode(text: str) -> int:
+def parse_mode(text: str) -> int:
+    """The mode that the text is: octal, and it says so. Raises: InvalidGrantError."""
     import re
 
     if match := re.fullmatch(_OCTAL, text):

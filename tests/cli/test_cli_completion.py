@@ -27,6 +27,7 @@ def filled(daemon: FakeDaemon, secretfs: Callable[..., Ended]) -> FakeDaemon:
     for noun, name in (("secret", "my_secret"), ("secret", "other"), ("config", "site")):
         secretfs(noun, "create", name, "-", stdin=b"x")
     secretfs("service", "create", "web")
+    secretfs("service", "create", "-l", "com.docker.stack.namespace=app", "app_db")
     return daemon
 
 
@@ -60,8 +61,13 @@ def found(secretfs: Callable[..., Ended], *words: str, shell: str = "fish") -> l
         (["service", "update", "--config-rm=s"], ["--config-rm=site"]),
         (["service", "update", "--on-change", "s"], ["signal:"]),
         (["service", "update", "--allow-uid", "roo"], ["root"]),
-        (["service", "ps", ""], ["web"]),
-        (["run", "--service", ""], ["web"]),
+        (["service", "ps", ""], ["app_db", "web"]),
+        (["stack", "d"], ["deploy"]),
+        (["stack", "rm", ""], ["app"]),
+        (["stack", "deploy", "a"], ["app"]),
+        (["stack", "deploy", "-c", ""], [":files"]),
+        (["stack", "deploy", "--compose-file", "a", "--co"], ["--compose-file"]),
+        (["run", "--service", ""], ["app_db", "web"]),
         (["run", "--until", ""], ["leader"]),
         (["run", "--target-dir", ""], [":directories"]),
         (["run", "--user", "root", ""], [":commands"]),
@@ -196,7 +202,7 @@ def test_zsh_completes(environment: dict[str, str], filled: FakeDaemon, tmp_path
 def _check(daemon: FakeDaemon, shown: str) -> None:
     assert daemon.values["from_file"] == b"from a file", shown
     assert sorted(item["Spec"]["Name"] for item in daemon.objects["secret"].values()) == ["from_file", "other"], shown
-    (service,) = daemon.services.values()
+    service = next(each for each in daemon.services.values() if each["Spec"]["Name"] == "web")
     granted = service["Spec"]["TaskTemplate"]["ContainerSpec"]["Secrets"]
     assert [grant["SecretName"] for grant in granted] == ["other"], shown
 

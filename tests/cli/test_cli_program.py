@@ -25,12 +25,13 @@ NOUNS = {
     "secret": ("create", "ls", "inspect", "rm", "update", "versions", "rollback", "prune"),
     "config": ("create", "ls", "inspect", "rm", "update", "versions", "rollback", "prune"),
     "service": ("create", "update", "ls", "inspect", "ps", "rm"),
+    "stack": ("deploy", "config", "ls", "services", "ps", "rm"),
 }
 COMMANDS = ["", *NOUNS, *(f"{noun} {verb}" for noun, verbs in NOUNS.items() for verb in verbs), "ps", "detach", "audit"]
 # What no listing may load: everybody waits for it at each command. It takes argparse and json, and what these take.
 HEAVY = {"asyncio", "base64", "contextlib", "ctypes", "dataclasses", "datetime", "difflib", "http", "inspect"}
 HEAVY |= {"locale", "logging", "msgspec", "pathlib", "selectors", "shutil", "socket", "subprocess", "textwrap", "trio"}
-HEAVY |= {"typing", "urllib"}
+HEAVY |= {"typing", "urllib", "yaml"}
 
 
 def program(daemon: FakeDaemon, *words: str, **options: object) -> "subprocess.CompletedProcess[str]":
@@ -71,12 +72,16 @@ def test_examples_of_every_help_work_when_pasted(tmp_path: Path) -> None:
         lines |= dict.fromkeys(line.strip() for line in shown.splitlines())
     removals = sorted((line for line in lines if " rm " in line), reverse=True)  # services before what they are granted
     endless = [line for line in lines if "--follow" in line]
-    script = [line for line in lines if line not in [*removals, *endless] and "secretfs run" not in line]
+    needing_tasks = [line for line in lines if "secretfs run" in line or "stack ps" in line]
+    script = [line for line in lines if line not in [*removals, *endless, *needing_tasks]]
     script += ["secretfs service rm db", *removals]  # the examples leave db with a grant
     assert len(script) > 15
+    (tmp_path / "compose.yml").write_text("services: {web: {secrets: [s]}}\nsecrets: {s: {file: ./secretfs}}\n")
+    (tmp_path / "production.yml").write_text("secrets: {s: {labels: {stage: production}}}\n")
     with real_daemon(tmp_path) as daemon:
         environment = {**os.environ, "SECRETFS_HOST": daemon.host, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-        done = subprocess.run(["sh", "-e"], input="\n".join(script), env=environment, capture_output=True, text=True)
+        shell = {"env": environment, "cwd": tmp_path, "capture_output": True, "text": True}
+        done = subprocess.run(["sh", "-e"], input="\n".join(script), **shell)
         assert "error" not in done.stderr
         assert done.returncode == 0
         for line in endless:
@@ -87,7 +92,7 @@ def test_examples_of_every_help_work_when_pasted(tmp_path: Path) -> None:
                 assert shown.wait(30) == 130
 
 
-@pytest.mark.parametrize("noun", ["secret", "config", "service"])
+@pytest.mark.parametrize("noun", ["secret", "config", "service", "stack"])
 def test_listing_imports_little(daemon: FakeDaemon, noun: str) -> None:
     code = (
         f"import sys; before = set(sys.modules); from secretfs.cli.main import main; main(['{noun}', 'ls']);"
@@ -98,7 +103,7 @@ def test_listing_imports_little(daemon: FakeDaemon, noun: str) -> None:
     command = [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {SOURCE!r}); {code}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     loaded = set(done.stderr.split())
-    assert done.stdout.startswith("ID  ")
+    assert done.stdout.startswith(("ID  ", "NAME  "))
     assert {"_socket", "json", "argparse"} <= loaded
     assert not HEAVY & loaded
     assert not [name for name in loaded if name.startswith(("secretfs.core", "secretfs.cli.template"))]

@@ -111,7 +111,10 @@ def test_unknown_key_of_a_config_says_config() -> None:
     assert str(caught.value) == "invalid field in config request: k"
 
 
-@given(st.text(st.sampled_from('abs=,"mode0128xuidtargetversion \n'), max_size=60), st.sampled_from(Kind))
+@given(
+    st.text(st.sampled_from('abs=,"mode0128xuidtargetversion \n'), max_size=60) | st.text(max_size=60),
+    st.sampled_from(Kind),
+)
 def test_any_text_is_a_request_or_a_refusal(text: str, kind: Kind) -> None:
     try:
         request = parse_grant(text, kind)

@@ -1,0 +1,1 @@
+"""Compose files: load, interpolate, read, merge, build. Rule: pure; files and environment are handed in."""
