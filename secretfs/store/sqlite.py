@@ -14,7 +14,7 @@ Several processes may write: guards hold between them. A watch is woken by commi
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from secretfs.errors import StoreError, StoreVersionError
 from secretfs.store import rows, schema
 from secretfs.store.base import MAX_OPS, Changes, Compacted, Conflict, Guard, Item, Listing, Op
 from secretfs.store.reserve import Reserve
+from secretfs.store.thread import Thread
 from secretfs.store.watches import Watches
 from secretfs.store.writer import Writer, full, is_full
 
@@ -43,21 +44,28 @@ async def opened(path: Path, shown: Path | None = None) -> AsyncIterator["Sqlite
     Raises: SetupError, StoreVersionError, StoreFullError, StoreError.
     """
     names = path, shown or path
-    store = SqliteStore(names, *await _in_thread(names, partial(_opened, *names)))
-    try:
-        yield store
-    finally:
-        with trio.move_on_after(CLOSE_SECONDS, shield=True):
-            await store._close()
+    with Thread("store") as thread:
+        store = SqliteStore(names, thread, *await _in_thread(names, partial(_opened, *names)))
+        try:
+            yield store
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await store._close()
 
 
 class SqliteStore:
     """The ``Store`` in a file; made by ``opened``."""
 
     def __init__(
-        self, names: tuple[Path, Path], writer: Writer, reader: sqlite3.Connection, quick: sqlite3.Connection
+        self,
+        names: tuple[Path, Path],
+        thread: Thread,
+        writer: Writer,
+        reader: sqlite3.Connection,
+        quick: sqlite3.Connection,
     ) -> None:
         self._names = names
+        self._thread = thread  # commits are done in it
         self._writer, self._reader, self._quick = writer, reader, quick
         self._at_once = 0  # records that were read without a thread
         self._writing, self._reading = trio.Lock(), trio.Lock()
@@ -83,7 +91,7 @@ class SqliteStore:
         """Do all operations if all guards hold; the revision of the commit. Raises: StoreFullError."""
         _check(ops)
         async with self._writing:
-            answer = await _in_thread(self._names, partial(self._writer.commit, guards, ops))
+            answer = await _answered(self._names, self._thread.run, partial(self._writer.commit, guards, ops))
             # No await from here: what is done must be answered, also when this task was cancelled meanwhile.
             if isinstance(answer, int):
                 self._watches.committed(ops, answer)
@@ -141,11 +149,16 @@ def _check(ops: Sequence[Op]) -> None:
 
 
 async def _in_thread(names: tuple[Path, Path], function: Callable[[], T]) -> T:
-    """Run it where it may block. ``names``: its path, and what errors call it. Cancellation does not abandon
-    it: it is answered once it was begun.
-    """
+    """Run it where it may block. Cancellation does not abandon it: it is answered once it was begun."""
+    return await _answered(names, trio.to_thread.run_sync, function)
+
+
+async def _answered(
+    names: tuple[Path, Path], run: Callable[[Callable[[], T]], Awaitable[T]], function: Callable[[], T]
+) -> T:
+    """What it returns, run so. ``names``: the store's path, and what errors call it."""
     try:
-        return await trio.to_thread.run_sync(function, abandon_on_cancel=False)
+        return await run(function)
     except UnicodeDecodeError:  # the sqlite3 module reading a message of SQLite that quotes damaged bytes
         raise StoreError(f"store {str(names[1])!r} is damaged: its schema cannot be read") from None
     except sqlite3.Error as exc:
