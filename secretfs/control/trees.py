@@ -27,6 +27,7 @@ from secretfs.core.task import Task
 from secretfs.core.versions import Held
 from secretfs.errors import ArenaFullError, CorruptRecordError, LockedError, NotFoundError, SecretfsError, UnsealError
 from secretfs.store.base import Store
+from secretfs.store.turn import Turn
 
 RENEW_SECONDS: Final = 2.0  # how long an unlock waits for running tasks, as an update does
 RETRY_SECONDS: Final = 1.0  # between two attempts to show a tree that fs did not take
@@ -49,7 +50,7 @@ class Trees:
         self._withheld: dict[TaskId, frozenset[VersionRef]] = {}  # what a tree lacks as the store was locked
         self._not_shown = trio.Event()  # one of them was given up for now
         self.changed: Callable[[TaskId, Tree | None], None] = _nobody_asks
-        self._turns: WeakValueDictionary[TaskId, trio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[TaskId, Turn] = WeakValueDictionary()
 
     def desired(self) -> Mapping[TaskId, Tree]:
         """All of them, as of now: what fs is brought to when it, or control, was started."""
@@ -181,9 +182,9 @@ class Trees:
         except SecretfsError as exc:
             log.warning("a task does not show its grants yet", task=task_id, error=str(exc))
 
-    def _turn(self, task_id: TaskId) -> trio.Lock:
+    def _turn(self, task_id: TaskId) -> Turn:
         """What a task's changes take turns with; it is there for as long as one of them has or wants it."""
-        return self._turns.setdefault(task_id, trio.Lock())
+        return self._turns.setdefault(task_id, Turn())
 
     async def _shown(self, fs: FileSystem, task_id: TaskId) -> Tree:
         """Within the task's turn. Whether it has ended is asked before its record is read: once it has ended the

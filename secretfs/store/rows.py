@@ -105,10 +105,14 @@ def empty_log(db: sqlite3.Connection) -> bool:
     return True
 
 
-def size(db: sqlite3.Connection) -> int:
-    """The bytes of the file as of the newest commit."""
-    page, pages = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_size", "page_count"))
-    return page * pages
+def page_bytes(db: sqlite3.Connection) -> int:
+    """Of a page of the file; that stays as it is."""
+    return int(db.execute("PRAGMA page_size").fetchone()[0])
+
+
+def pages(db: sqlite3.Connection) -> int:
+    """Of the file as of the newest commit."""
+    return int(db.execute("PRAGMA page_count").fetchone()[0])
 
 
 def room(db: sqlite3.Connection) -> tuple[int, int]:

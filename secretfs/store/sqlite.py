@@ -27,6 +27,7 @@ from secretfs.store import rows, schema
 from secretfs.store.base import MAX_OPS, Changes, Compacted, Conflict, Guard, Item, Listing, Op
 from secretfs.store.reserve import Reserve
 from secretfs.store.thread import Thread
+from secretfs.store.turn import Turn
 from secretfs.store.watches import Watches
 from secretfs.store.writer import Writer, full, is_full
 
@@ -68,7 +69,7 @@ class SqliteStore:
         self._thread = thread  # commits are done in it
         self._writer, self._reader, self._quick = writer, reader, quick
         self._at_once = 0  # records that were read without a thread
-        self._writing, self._reading = trio.Lock(), trio.Lock()
+        self._writing, self._reading = Turn(), Turn()
         self._watches = Watches()
 
     async def get(self, key: str) -> Item | None:

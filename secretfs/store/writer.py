@@ -31,6 +31,7 @@ class Writer:
         self._log = f"{path}-wal"
         self._db = db
         self._reserve = reserve
+        self._page_bytes = rows.page_bytes(db)
 
     def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | Conflict:
         """The revision, or the first guard that does not hold. Raises: StoreFullError, StoreError."""
@@ -89,7 +90,7 @@ class Writer:
         """Whether there is a reserve for the store as these would leave it; it is made."""
         wanted = _pages_bytes(ops)
         try:
-            if self._reserve.holds(rows.size(self._db) + wanted):
+            if self._reserve.holds(rows.pages(self._db) * self._page_bytes + wanted):
                 return True
             size, free = rows.room(self._db)
             return self._reserve.ensure(size + max(0, wanted - free))

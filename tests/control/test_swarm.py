@@ -29,6 +29,7 @@ from secretfs.errors import (
 )
 from secretfs.store.base import Conflict, Guard, Op, Put, Store
 from secretfs.store.sqlite import opened
+from secretfs.store.turn import Turn
 
 ROOT = b"r" * 32
 LOCKED = str(LockedError())
@@ -145,9 +146,9 @@ async def test_of_two_unlocks_at_once_the_second_is_refused_and_puts_no_old_keyr
     assert actions.count("swarm unlock") == 1
 
 
-async def until_waiting(lock: trio.Lock, count: int) -> None:
+async def until_waiting(turn: Turn, count: int) -> None:
     with trio.fail_after(5):
-        while lock.statistics().tasks_waiting < count:
+        while turn.waiting < count:
             await trio.lowlevel.checkpoint()
 
 

@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-import trio
-
 from secretfs.control.audit import AuditRecord, Caller
 from secretfs.control.chain import HEAD, Chain, Linked
 from secretfs.core.names import ID_RANDOM_BYTES, id_from
 from secretfs.errors import UnavailableError
 from secretfs.store.base import Conflict, Guard, Op, Store
+from secretfs.store.turn import Turn
 
 T = TypeVar("T")
 MAX_ATTEMPTS: Final = 100  # of one commit: each failure means that somebody else's commit was done
@@ -67,7 +66,7 @@ class Commits:
         self.chain = chain
         self.now_ns = clock_ns
         self._random = random
-        self._turn = trio.Lock()
+        self._turn = Turn()
         self._loaded = False
 
     def new_id(self) -> str:

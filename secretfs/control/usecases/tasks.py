@@ -33,6 +33,7 @@ from secretfs.core.task import Leader, Task, TaskEvent, TaskState, next_state, s
 from secretfs.core.versions import Held
 from secretfs.errors import CorruptRecordError, InvalidGrantError, NotFoundError, SecretfsError
 from secretfs.store.base import Del, Guard, Put
+from secretfs.store.turn import Turn
 
 DETACHES_AT_ONCE: Final = 32  # of one service
 _REASON_CHARS: Final = 256  # of what somebody may have made up
@@ -90,7 +91,7 @@ class Tasks:
         self._trees = trees
         self._fs = fs
         self._mounts = mounts
-        self._turns: WeakValueDictionary[TaskId, trio.Lock] = WeakValueDictionary()  # of those that are being ended
+        self._turns: WeakValueDictionary[TaskId, Turn] = WeakValueDictionary()  # of those that are being ended
 
     async def attach(
         self, caller: Caller, request: AttachRequest, leader: Leader, rights: Rights | None = None
@@ -154,7 +155,7 @@ class Tasks:
         Raises: StoreError, UnavailableError, when the record could not be removed, or a mount may be left; the tree
         is flushed even so.
         """
-        async with self._turns.setdefault(task_id, trio.Lock()):
+        async with self._turns.setdefault(task_id, Turn()):
             await self._trees.end(self._fs, task_id)
             await self._unmounted(task_id)
             who = caller or Caller(uid=os.getuid(), gid=os.getgid(), pid=os.getpid())
