@@ -47,10 +47,13 @@ async def test_who_waits_can_be_cancelled_and_whoever_fails_gives_it_back():
                 pytest.fail("it was taken")
         assert scope.cancelled_caught
 
-    with pytest.raises(LookupError):
+    async def fail():
         async with turn:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait_in_vain)
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
     async with turn:
         assert turn.waiting == 0
