@@ -11,6 +11,7 @@ ServiceName = NewType("ServiceName", str)
 ObjectId = NewType("ObjectId", str)
 ServiceId = NewType("ServiceId", str)
 TaskId = NewType("TaskId", str)
+NetworkId = NewType("NetworkId", str)
 
 ID_LENGTH = 25  # characters: 36**25 > 2**128 (swarmkit identity/randomid.go)
 ID_RANDOM_BYTES = 16

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from secretfs.control.api.auditing import AuditRoutes
+from secretfs.control.api.docker import absent
 from secretfs.control.api.docker.api import HEADERS, versionless
+from secretfs.control.api.docker.networks import NetworkRoutes
 from secretfs.control.api.docker.secrets import SecretRoutes
 from secretfs.control.api.docker.services import ServiceRoutes
 from secretfs.control.api.docker.swarm import SwarmRoutes
@@ -20,6 +22,7 @@ from secretfs.control.api.server import Handler
 from secretfs.control.api.versions import VersionRoutes
 from secretfs.control.usecases.commits import Commits
 from secretfs.control.usecases.keys import Rotation
+from secretfs.control.usecases.networks import Networks
 from secretfs.control.usecases.secrets import Secrets
 from secretfs.control.usecases.services import Services
 from secretfs.control.usecases.swarm import Swarm
@@ -59,6 +62,8 @@ def api(commits: Commits, values: Values, tasks: Tasks, swarm: Swarm, rotation: 
         **SecretRoutes(Kind.CONFIG, secrets).routes(),
         **ServiceRoutes(services, tasks).routes(),
         **TaskRoutes(tasks, services, node_id_of(keys.cluster_id)).routes(),
+        **NetworkRoutes(Networks(commits)).routes(),
+        **absent.routes(),
         **NativeRoutes(commits.store, tasks).routes(),
         **AuditRoutes(commits).routes(),
         **VersionRoutes(Kind.SECRET, versions).routes(),
