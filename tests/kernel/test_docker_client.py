@@ -1,6 +1,8 @@
 """The stock docker command line, through DOCKER_HOST: what a Docker user types, and a running task of it."""
 
+import select
 import subprocess
+import time
 
 import pytest
 
@@ -45,3 +47,26 @@ def test_a_service_of_docker_becomes_trees_of_its_tasks(daemon, docker):
     assert "web.1" in docker("service", "ps", "web")
     docker("service", "rm", "web")
     assert task.cat("t") == "ENOENT"
+
+
+def test_events_are_told_while_they_happen_and_afterwards(daemon, docker):
+    environment = daemon.environment | {"DOCKER_HOST": daemon.host}
+    words = ["docker", "events", "--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as following:
+        while True:  # until it listens
+            docker("secret", "create", "first", "-", input=b"x")
+            docker("secret", "rm", "first")
+            if select.select([following.stdout], [], [], 0.1)[0]:
+                break
+        docker("service", "create", "-d", "--no-resolve-image", "--name", "web", "busybox")
+        daemon.out("run", "--service", "web", "--", "true")
+        docker("service", "rm", "web")
+        lines = []
+        while not lines or lines[-1] != "service remove web\n":
+            lines.append(following.stdout.readline())
+        following.terminate()
+    told = ["service create", "task create", "task start", "task die", "service remove"]
+    assert lines[-5:] == [f"{words} web\n" for words in told]
+    soon = str(int(time.time()) + 1)
+    past = docker("events", "--since", "1m", "--until", soon, "--filter", "type=task", "--format", "{{.Action}}")
+    assert past.splitlines() == ["create", "start", "die"]

@@ -8,6 +8,7 @@ from typing import Final
 from secretfs.control.api.auditing import AuditRoutes
 from secretfs.control.api.docker import absent
 from secretfs.control.api.docker.api import HEADERS, versionless
+from secretfs.control.api.docker.events import EventRoutes
 from secretfs.control.api.docker.networks import NetworkRoutes
 from secretfs.control.api.docker.secrets import SecretRoutes
 from secretfs.control.api.docker.services import ServiceRoutes
@@ -63,6 +64,7 @@ def api(commits: Commits, values: Values, tasks: Tasks, swarm: Swarm, rotation: 
         **ServiceRoutes(services, tasks).routes(),
         **TaskRoutes(tasks, services, node_id_of(keys.cluster_id)).routes(),
         **NetworkRoutes(Networks(commits)).routes(),
+        **EventRoutes(commits.events, commits.now_ns).routes(),
         **absent.routes(),
         **NativeRoutes(commits.store, tasks).routes(),
         **AuditRoutes(commits).routes(),

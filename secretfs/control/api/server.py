@@ -22,6 +22,7 @@ import trio
 
 from secretfs.control import log
 from secretfs.control.api.http import Request, Response, message, split_target, wipe
+from secretfs.control.api.streaming import Stream
 from secretfs.control.audit import Caller
 from secretfs.control.listening import accepted
 from secretfs.linux import peer
@@ -96,6 +97,7 @@ class _Server:
         self.crowded = False
         self._slots = trio.Semaphore(limits.max_connections)
         self._idle: dict[trio.CancelScope, None] = {}  # oldest first
+        self._streams: set[trio.CancelScope] = set()
         self._accepting = trio.CancelScope()
 
     async def stop_at(self, stop: trio.Event, everything: trio.CancelScope) -> None:
@@ -103,7 +105,7 @@ class _Server:
         self.stopping = True
         everything.deadline = trio.current_time() + self.limits.stop_seconds
         self._accepting.cancel()
-        for scope in self._idle:
+        for scope in (*self._idle, *self._streams):
             scope.cancel()
 
     async def accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
@@ -145,6 +147,15 @@ class _Server:
         if scope.cancelled_caught:
             raise _GoneError
 
+    @contextlib.contextmanager
+    def ended_by_stop(self, scope: trio.CancelScope) -> Iterator[None]:
+        """While inside, a stop ends the scope at once."""
+        self._streams.add(scope)
+        try:
+            yield
+        finally:
+            self._streams.discard(scope)
+
 
 class _Connection:
     """One client: its requests, one after another."""
@@ -175,10 +186,18 @@ class _Connection:
             return False
         finally:
             wipe(body)
+        if response.stream is not None:
+            await self._stream(http, response)
+            return False
         close = chunked or self._server.stopping
         await self._send(http, response, close=close, head=head.method == b"HEAD")
         response.sent()
         return http.our_state is h11.DONE
+
+    async def _stream(self, http: h11.Connection, response: Response) -> None:
+        stream = Stream(http, self._socket, self._limits.send_seconds)
+        with self._server.ended_by_stop(stream.scope):
+            await stream.run(response)
 
     async def _head(self, http: h11.Connection) -> h11.Request:
         with self._server.idle():

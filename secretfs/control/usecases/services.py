@@ -4,8 +4,9 @@ tasks show it.
 The store is the truth: a task that does not show the new grants in time becomes a warning (``showing``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from secretfs.control import log
 from secretfs.control.audit import Caller
@@ -42,6 +43,11 @@ class ServiceDraft:
     beside: "Beside | None" = None  # None: Docker's clients do not know of it, and leave it as it is
 
 
+_FOLLOWED: Final = {
+    "image": ("TaskTemplate", "ContainerSpec", "Image"),
+    "replicas": ("Mode", "Replicated", "Replicas"),
+}
+_FOLLOWED_CHARS: Final = 256  # events are kept in memory
 Pins = Mapping[tuple[Kind, str], int]  # the version that the grant at a target shows
 
 
@@ -173,7 +179,8 @@ class Services:
         guards, ops = await service_uses(self._store, old.id, before=before, after=after)
         key = SERVICES.key(old.id)
         guards += [*object_guards, Guard(key, found.rev)]
-        return Change(guards, [*ops, Put(key, encode(new))], _act("update", new), old.id)
+        act = replace(_act("update", new), changes=dict(_changes(old.spec, new.spec)))
+        return Change(guards, [*ops, Put(key, encode(new))], act, old.id)
 
     async def _show(self, service_id: ServiceId) -> list[str]:
         """Bring all tasks of the service there; a warning for each that is late."""
@@ -215,6 +222,21 @@ def _reference(grant: Grant) -> Reference:
 def _labels(spec: JsonObject) -> dict[str, str]:
     labels = spec.get("Labels")
     return dict(labels) if isinstance(labels, Mapping) else {}
+
+
+def _changes(old: JsonObject, new: JsonObject) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What of Docker's spec its clients follow, where it is another: from what to what."""
+    for word, path in _FOLLOWED.items():
+        before, after = _within(old, path), _within(new, path)
+        if before != after:
+            yield word, (before, after)
+
+
+def _within(spec: JsonObject, path: tuple[str, ...]) -> str:
+    value: object = spec
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return str(value)[:_FOLLOWED_CHARS] if isinstance(value, str | int) else ""
 
 
 def _act(verb: str, service: Service) -> Act:
