@@ -62,6 +62,7 @@ async def referenced(store: Store, references: Iterable[Reference]) -> Resolved:
         target = parse_target(reference.target, reference.kind)
         mode = check_mode(reference.mode)
         secret = await _of_id(store, reference)
+        _check_servable(secret.value)
         _check_version(secret.value, reference.version)
         found.append(secret)
         uid, gid, version = reference.uid, reference.gid, reference.version
@@ -87,6 +88,7 @@ async def requested(store: Store, requests: Iterable[GrantRequest]) -> Resolved:
     grants, found = [], []
     for request in requests:
         secret = await _named(store, request)
+        _check_servable(secret.value)
         _check_version(secret.value, request.version)
         target = parse_target(request.target, request.kind)
         uid, gid = int(request.uid), int(request.gid)
@@ -119,6 +121,15 @@ async def _named(store: Store, request: GrantRequest) -> Found[Secret]:
     if found is None:
         raise InvalidGrantError(f"{request.kind.value} not found: {request.source}")
     return found
+
+
+def _check_servable(secret: Secret) -> None:
+    if secret.templating is not None:
+        driver = secret.templating.name
+        raise InvalidGrantError(
+            f"{secret.kind.value} {secret.name} is a template ({driver}), and secretfs renders none: "
+            "create it without a template driver"
+        )
 
 
 def _check_version(secret: Secret, number: int | None) -> None:

@@ -115,5 +115,13 @@ def _shown(found: Found[Secret], more: Mapping[str, object] = MappingProxyType({
         "Version": {"Index": found.rev},
         "CreatedAt": rfc3339(secret.created_at_ns),
         "UpdatedAt": rfc3339(secret.updated_at_ns),
-        "Spec": {"Name": secret.name, "Labels": secret.labels, **more},
+        "Spec": {"Name": secret.name, "Labels": secret.labels, **more, **_templating(secret)},
     }
+
+
+def _templating(secret: Secret) -> dict[str, object]:
+    driver = secret.templating
+    if driver is None:
+        return {}
+    fields = {"Name": driver.name, "Options": driver.options}
+    return {"Templating": {key: value for key, value in fields.items() if value}}
