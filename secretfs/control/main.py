@@ -18,6 +18,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ from secretfs.control.records.cluster import cluster
 from secretfs.control.repairs import Repairs
 from secretfs.control.sole import sole
 from secretfs.control.syscalls import MISSING, RULES
+from secretfs.crypto.certificate import issuer, root_certificate
 from secretfs.crypto.rootkey import root_key
 from secretfs.errors import (
     CorruptRecordError,
@@ -118,7 +120,10 @@ def _lock_in(start: ControlStart) -> None:
 
 
 def _preload() -> None:
-    """What lies where nothing can be opened any more: the modules that look up users, and SQLite's random numbers."""
+    """What lies where nothing can be opened any more: the modules that look up users, SQLite's random numbers, and what
+    a certificate takes.
+    """
+    issuer(root_certificate(datetime.now(UTC)))
     for look_up in (pwd.getpwnam, grp.getgrnam):
         with contextlib.suppress(KeyError):
             look_up("no such name")

@@ -70,8 +70,13 @@ def id_from(random: bytes) -> str:
     """The id that 16 random bytes make: base 36, most significant digit first, padded with zeros to 25."""
     if len(random) != ID_RANDOM_BYTES:
         raise ValueError(f"an id is made of {ID_RANDOM_BYTES} bytes, not {len(random)}")
-    number, digits = int.from_bytes(random, "big"), []
-    for _ in range(ID_LENGTH):
+    return base36(int.from_bytes(random, "big"), ID_LENGTH)
+
+
+def base36(number: int, length: int) -> str:
+    """The number in base 36, most significant digit first, padded with zeros."""
+    digits = []
+    for _ in range(length):
         number, digit = divmod(number, 36)
         digits.append(_DIGITS[digit])
     return "".join(reversed(digits))

@@ -2,6 +2,7 @@
 has Docker's headers.
 """
 
+import socket
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +11,7 @@ from secretfs.control.api.docker import absent
 from secretfs.control.api.docker.api import HEADERS, versionless
 from secretfs.control.api.docker.events import EventRoutes
 from secretfs.control.api.docker.networks import NetworkRoutes
+from secretfs.control.api.docker.nodes import NodeRoutes
 from secretfs.control.api.docker.secrets import SecretRoutes
 from secretfs.control.api.docker.services import ServiceRoutes
 from secretfs.control.api.docker.swarm import SwarmRoutes
@@ -24,6 +26,7 @@ from secretfs.control.api.versions import VersionRoutes
 from secretfs.control.usecases.commits import Commits
 from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.networks import Networks
+from secretfs.control.usecases.node import Node
 from secretfs.control.usecases.secrets import Secrets
 from secretfs.control.usecases.services import Services
 from secretfs.control.usecases.swarm import Swarm
@@ -52,17 +55,19 @@ _WHILE_LOCKED: Final = {
 def api(commits: Commits, values: Values, tasks: Tasks, swarm: Swarm, rotation: Rotation) -> Handler:
     """The Docker Engine API and the native one."""
     keys = swarm.keys
+    node_id = node_id_of(keys.cluster_id)
     secrets = Secrets(commits, values)
     services = Services(commits, tasks)
     versions = Versions(commits, values, tasks)
     routes: Routes = {
-        **SystemRoutes(keys).routes(),
+        **SystemRoutes(swarm).routes(),
+        **NodeRoutes(Node(commits, node_id, socket.gethostname())).routes(),
         **SwarmRoutes(swarm).routes(),
         **KeyRoutes(rotation).routes(),
         **SecretRoutes(Kind.SECRET, secrets).routes(),
         **SecretRoutes(Kind.CONFIG, secrets).routes(),
         **ServiceRoutes(services, tasks).routes(),
-        **TaskRoutes(tasks, services, node_id_of(keys.cluster_id)).routes(),
+        **TaskRoutes(tasks, services, node_id).routes(),
         **NetworkRoutes(Networks(commits)).routes(),
         **EventRoutes(commits.events, commits.now_ns).routes(),
         **absent.routes(),

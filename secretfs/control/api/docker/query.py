@@ -38,23 +38,12 @@ def object_version(request: Request, word: str) -> int:
     return version
 
 
-def service_version(request: Request) -> int:
-    """The version of a service update. Raises: BadRequestError, with Docker's text."""
+def numbered_version(request: Request, word: str) -> int:
+    """The version of a service, node or swarm update. Raises: BadRequestError, with Docker's text."""
     text = request.query.get("version", "")
     version = _unsigned(text)
     if version is None:
-        raise BadRequestError(
-            f"invalid service version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax"
-        )
-    return version
-
-
-def swarm_version(request: Request) -> int:
-    """The version of a swarm update. Raises: BadRequestError, with Docker's text."""
-    text = request.query.get("version", "")
-    version = _unsigned(text)
-    if version is None:
-        raise BadRequestError(f"invalid swarm version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
+        raise BadRequestError(f"invalid {word} version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
     return version
 
 

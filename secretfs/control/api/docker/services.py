@@ -9,7 +9,7 @@ from typing import Final
 
 from secretfs.control.api.docker import beside
 from secretfs.control.api.docker.names import service_name
-from secretfs.control.api.docker.query import filters_of, flag, service_version
+from secretfs.control.api.docker.query import filters_of, flag, numbered_version
 from secretfs.control.api.docker.spec import mode_of, service_draft
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
@@ -63,7 +63,7 @@ class ServiceRoutes:
         return json_response(_shown(await self._services.inspect(reference)))
 
     async def _update(self, request: Request, reference: str) -> Response:
-        rev = service_version(request)
+        rev = numbered_version(request, "service")
         if request.query.get("rollback") == "previous":
             warnings = await self._services.rollback(request.peer, reference, rev)
         else:

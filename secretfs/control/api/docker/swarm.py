@@ -9,10 +9,13 @@ from http import HTTPStatus
 from typing import Final
 
 from secretfs.control.api.docker.json import Json, canonical, decoded, mismatch, raw_fields, text_of
-from secretfs.control.api.docker.query import swarm_rotations, swarm_version
+from secretfs.control.api.docker.query import numbered_version, swarm_rotations
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
-from secretfs.control.usecases.swarm import NAME, Swarm
+from secretfs.control.api.times import rfc3339
+from secretfs.control.records.swarm import SwarmRecord
+from secretfs.control.usecases.swarm import NAME, Rotations, Swarm, SwarmState
+from secretfs.crypto.certificate import issuer
 from secretfs.errors import InvalidArgumentError, UnavailableError, UnimplementedError
 
 _SPEC: Final[Mapping[str, object]] = {
@@ -32,7 +35,6 @@ _SPEC: Final[Mapping[str, object]] = {
 }
 _ENCRYPTION: Final = "EncryptionConfig"
 _AUTOLOCK: Final = "AutoLockManagers"
-_BEGINNING: Final = "1970-01-01T00:00:00Z"
 _ALREADY: Final = (
     'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
 )
@@ -56,32 +58,19 @@ class SwarmRoutes:
         }
 
     async def _inspect(self, _: Request, __: str) -> Response:
-        state = await self._swarm.state()
-        return json_response(
-            {
-                "ID": self._swarm.keys.cluster_id,
-                "Version": {"Index": state.rev},
-                "CreatedAt": _BEGINNING,
-                "UpdatedAt": _BEGINNING,
-                "Spec": {**_SPEC, _ENCRYPTION: {_AUTOLOCK: state.autolock}},
-                "TLSInfo": {},
-                "RootRotationInProgress": False,
-                "DefaultAddrPool": None,
-                "SubnetSize": 24,
-                "DataPathPort": 4789,
-                "JoinTokens": {"Worker": "", "Manager": ""},
-            }
-        )
+        return json_response(shown_swarm(self._swarm.keys.cluster_id, await self._swarm.state(), tokens=True))
 
     async def _update(self, request: Request, _: str) -> Response:
-        rotations = swarm_rotations(request)
-        version = swarm_version(request)
+        asked = swarm_rotations(request)
+        version = numbered_version(request, "swarm")
         spec = canonical(_whole(request), (*_SPEC, _ENCRYPTION), "Spec")
         _check_unchanged(spec)
-        if any(rotate for word, rotate in rotations.items() if word != "rotateManagerUnlockKey"):
-            raise UnimplementedError("join tokens are not supported: this is a swarm of one node")
-        rotate = rotations["rotateManagerUnlockKey"]
-        await self._swarm.update(request.peer, version, autolock=_autolock(spec), rotate=rotate)
+        rotations = Rotations(
+            unlock_key=asked["rotateManagerUnlockKey"],
+            worker=asked["rotateWorkerToken"],
+            manager=asked["rotateManagerToken"],
+        )
+        await self._swarm.update(request.peer, version, autolock=_autolock(spec), rotate=rotations)
         return Response(HTTPStatus.OK)
 
     async def _unlock_key(self, request: Request, _: str) -> Response:
@@ -97,6 +86,34 @@ class SwarmRoutes:
         fields = canonical(_whole(request), ("UnlockKey",), "UnlockRequest")
         await self._swarm.unlock(request.peer, text_of(fields, "UnlockKey", "UnlockRequest"))
         return Response(HTTPStatus.OK)
+
+
+def shown_swarm(cluster_id: str, state: SwarmState, *, tokens: bool) -> dict[str, object]:
+    """The swarm as Docker's clients get it; its tokens are in one of the two answers that hold it."""
+    record = state.record
+    shown: dict[str, object] = {
+        "ID": cluster_id,
+        "Version": {"Index": state.rev},
+        "CreatedAt": rfc3339(record.created_at_ns),
+        "UpdatedAt": rfc3339(record.updated_at_ns),
+        "Spec": {**_SPEC, _ENCRYPTION: {_AUTOLOCK: state.autolock}},
+        "TLSInfo": tls_info(record),
+        "RootRotationInProgress": False,
+        "DefaultAddrPool": None,
+        "SubnetSize": 24,
+        "DataPathPort": 4789,
+    }
+    return shown | ({"JoinTokens": {"Worker": record.worker, "Manager": record.manager}} if tokens else {})
+
+
+def tls_info(record: SwarmRecord) -> dict[str, str]:
+    """The root as Docker's clients get it."""
+    root = issuer(record.root)
+    return {
+        "TrustRoot": record.root,
+        "CertIssuerSubject": root.subject,
+        "CertIssuerPublicKey": root.public_key,
+    }
 
 
 async def _already(_: Request, __: str) -> Response:
