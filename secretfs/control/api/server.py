@@ -7,13 +7,14 @@ Rules:
 2. A body goes from the socket straight into the one bytearray that is wiped after the handler: the head is
    looked at with MSG_PEEK and taken without a byte of the body. Only a chunked body (no Docker client sends
    one) passes through h11.
-3. When all slots are taken, the connection that has been idle longest makes room.
+3. When all slots are taken, the connection that has been idle longest makes room; if none is idle, the one whose client
+   has been waited for longest. Bodies have a number of bytes together, and room is made for them in the same way.
 """
 
 import contextlib
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -30,6 +31,8 @@ from secretfs.linux import peer
 _PEEK_BYTES = 16 * 1024
 _VERSIONS = (b"1.0", b"1.1")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # what h11 takes for one
+_LET_GO = 16  # clients at once, so that a thousand who say nothing are gone in seconds
+_LET_GO_SECONDS = 0.02  # in which a client that was dropped has left its room
 _TAIL = 2  # bytes: as much of an end of head as may have come before the rest of it
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -48,6 +51,8 @@ class Limits:
     max_head_bytes: int = 64 * 1024
     max_body_bytes: int = 4 * 1024 * 1024
     max_connections: int = 128
+    max_bodies_bytes: int = 32 * 1024 * 1024  # together
+    grace_seconds: float = 0.5  # that a client is waited for although others have no room
 
 
 DEFAULT_LIMITS = Limits()
@@ -97,7 +102,10 @@ class _Server:
         self.crowded = False
         self._slots = trio.Semaphore(limits.max_connections)
         self._idle: dict[trio.CancelScope, None] = {}  # oldest first
+        self._waiting: dict[trio.CancelScope, float] = {}  # since when its client is waited for, oldest first
         self._streams: set[trio.CancelScope] = set()
+        self._free_bytes = limits.max_bodies_bytes
+        self._freed = trio.Event()
         self._accepting = trio.CancelScope()
 
     async def stop_at(self, stop: trio.Event, everything: trio.CancelScope) -> None:
@@ -122,8 +130,38 @@ class _Server:
             self.crowded = True
             for longest in list(self._idle)[:1]:
                 longest.cancel()
-            await self._slots.acquire()
+            while not await self._in_time(self._slots.acquire):
+                self._let_go()
             self.crowded = False
+
+    @contextlib.asynccontextmanager
+    async def room_for(self, count: int) -> AsyncIterator[None]:
+        """While inside, a body of this many bytes is in memory."""
+        while self._free_bytes < count:
+            if not await self._in_time(self._freed.wait):
+                self._let_go()
+        self._free_bytes -= count
+        try:
+            yield
+        finally:
+            self._free_bytes += count
+            self._freed.set()
+            self._freed = trio.Event()
+
+    async def _in_time(self, wait: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it came before some client has been waited for longer than there is grace."""
+        now = trio.current_time()
+        oldest = next(iter(self._waiting.values()), now)
+        with trio.move_on_at(max(oldest + self.limits.grace_seconds, now + _LET_GO_SECONDS)):
+            await wait()
+            return True
+        return False
+
+    def _let_go(self) -> None:
+        for scope, since in list(self._waiting.items())[:_LET_GO]:
+            if since + self.limits.grace_seconds <= trio.current_time():
+                scope.cancel()
+                del self._waiting[scope]
 
     async def _serve(self, connection: trio.socket.SocketType) -> None:
         try:
@@ -144,6 +182,18 @@ class _Server:
                 yield
             finally:
                 del self._idle[scope]
+        if scope.cancelled_caught:
+            raise _GoneError
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While inside, a client is waited for; it is dropped without an answer when others need the room."""
+        with trio.CancelScope() as scope:
+            self._waiting[scope] = trio.current_time()
+            try:
+                yield
+            finally:
+                self._waiting.pop(scope, None)
         if scope.cancelled_caught:
             raise _GoneError
 
@@ -175,21 +225,19 @@ class _Connection:
     async def _exchange(self) -> bool:
         """One request and its answer; whether another may follow."""
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_head_bytes)
-        body = bytearray()
         try:
             head = await self._head(http)
-            chunked = await self._body(http, head, body)
-            response = await self._server.handler(self._request(head, body))
+            size = self._size(head)
+            async with self._server.room_for(size):
+                response = await self._handled(http, head, size)
         except _RefusedError as refused:
             await self._send(http, refused.response, close=True)
             await self._linger()
             return False
-        finally:
-            wipe(body)
         if response.stream is not None:
             await self._stream(http, response)
             return False
-        close = chunked or self._server.stopping
+        close = _chunked(head) or self._server.stopping  # bytes behind a body in chunks may be in h11
         await self._send(http, response, close=close, head=head.method == b"HEAD")
         response.sent()
         return http.our_state is h11.DONE
@@ -205,7 +253,7 @@ class _Connection:
         window = bytearray(_TAIL + _PEEK_BYTES)
         late = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the head of the request did not arrive in time")
         try:
-            with _deadline(self._limits.head_seconds, late):
+            with self._server.waiting(), _deadline(self._limits.head_seconds, late):
                 return await self._whole_head(http, window)
         except h11.RemoteProtocolError as exc:
             raise _RefusedError(HTTPStatus(exc.error_status_hint), f"malformed HTTP request: {exc}") from None
@@ -235,22 +283,33 @@ class _Connection:
                 raise _RefusedError(HTTPStatus.BAD_REQUEST, "malformed HTTP request: no request line")
             view[:_TAIL] = bytes(view[count : _TAIL + count])
 
-    async def _body(self, http: h11.Connection, head: h11.Request, body: bytearray) -> bool:
-        """Fill body; whether it came in chunks (then the connection ends: bytes behind it may be in h11)."""
-        headers = dict(head.headers)
-        length = int(headers.get(b"content-length", b"0"))
+    def _size(self, head: h11.Request) -> int:
+        """How large the body may be. Raises: _RefusedError."""
+        if _chunked(head):
+            return self._limits.max_body_bytes
+        length = int(dict(head.headers).get(b"content-length", b"0"))
         if length > self._limits.max_body_bytes:
             raise self._too_large()
+        return length
+
+    async def _handled(self, http: h11.Connection, head: h11.Request, size: int) -> Response:
+        body = bytearray()
+        try:
+            await self._body(http, head, body, size)
+            return await self._server.handler(self._request(head, body))
+        finally:
+            wipe(body)
+
+    async def _body(self, http: h11.Connection, head: h11.Request, body: bytearray, size: int) -> None:
         late = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the body of the request did not arrive in time")
-        with _deadline(self._limits.body_seconds, late):
+        with self._server.waiting(), _deadline(self._limits.body_seconds, late):
             if http.they_are_waiting_for_100_continue:
                 await self._write(http.send(h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[])))
-            if b"transfer-encoding" in headers:
+            if _chunked(head):
                 await self._chunked_body(http, body)
-                return True
-            body.extend(bytes(length))
-            await self._fill(body)
-        return False
+            else:
+                body.extend(bytes(size))
+                await self._fill(body)
 
     async def _fill(self, body: bytearray) -> None:
         with memoryview(body) as view:
@@ -308,7 +367,7 @@ class _Connection:
         if response.body and not (bodiless or head):
             data += http.send(h11.Data(data=response.body))
         data += http.send(h11.EndOfMessage())
-        with _deadline(self._limits.send_seconds, _GoneError()):
+        with self._server.waiting(), _deadline(self._limits.send_seconds, _GoneError()):
             await self._write(data)
 
     async def _write(self, data: bytes) -> None:
@@ -324,6 +383,10 @@ class _Connection:
             while await self._socket.recv_into(window):
                 pass
         wipe(window)
+
+
+def _chunked(head: h11.Request) -> bool:
+    return b"transfer-encoding" in dict(head.headers)
 
 
 def _supported(head: h11.Request) -> h11.Request:
