@@ -20,6 +20,7 @@ from secretfs.control.records.objects import wrapped_key_key
 from secretfs.control.records.swarm import SWARM
 from secretfs.control.usecases import keys as rotations
 from secretfs.control.usecases.keys import Rotation
+from secretfs.control.usecases.membership import Membership, erase
 from secretfs.control.usecases.swarm import Rotations, Swarm
 from secretfs.core.plan import VersionRef
 from secretfs.crypto.lock import UnlockKey
@@ -27,8 +28,10 @@ from secretfs.errors import (
     BadRequestError,
     ConflictError,
     LockedError,
+    NotInSwarmError,
     OutOfSequenceError,
     StoreError,
+    UnavailableError,
     WrongUnlockKeyError,
 )
 from secretfs.store.base import Conflict, Del, Guard, Op, Put, Store
@@ -401,6 +404,92 @@ async def test_the_node_is_not_removed_and_no_other_is_known(client):
     assert answer.message == "invalid node version '': strconv.ParseUint: parsing \"\": invalid syntax"
     answer = await client("GET", '/nodes?filters={"role":["x"]}')
     assert (answer.status, answer.message) == (400, "invalid role filter: 'x'")
+
+
+# --- leaving it ---------------------------------------------------------------------------------------------
+
+
+async def test_a_swarm_is_not_left_unless_it_is_meant(node, client):
+    answer = await client("POST", "/swarm/leave")
+    assert answer.status == 503
+    assert answer.message.startswith(
+        "You are attempting to leave the swarm on a node that is participating as a manager"
+    )
+    await node.autolock()
+    await node.shown_key()
+    again = await node.again()
+    with pytest.raises(UnavailableError, match="Swarm is encrypted and locked"):
+        await membership_of(again).leave(ME, force=False)
+
+
+OUTSIDE = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
+    "swarm and try again."
+)
+
+
+async def test_what_is_left_is_flushed_erased_and_cannot_be_had_back(node, client):
+    control = node.control
+    await control.secret("s", b"This is a secret")
+    await control.service("web", "s")
+    task = (await control.attach("web")).task.id
+    tokens = (await client("GET", "/swarm")).json["JoinTokens"]
+    assert (await client("POST", "/swarm/leave?force=1")).status == 200
+    assert task not in control.fs.trees
+    for prefix in ("secret/", "service/", "task/", "name/", "refs/", "network/"):
+        assert (await control.store.list(prefix)).items == (), prefix
+    answer = await client("GET", "/secrets")
+    assert (answer.status, answer.message) == (503, OUTSIDE)
+    info = (await client("GET", "/info")).json["Swarm"]
+    assert (info["LocalNodeState"], info["ControlAvailable"], info["NodeID"]) == ("inactive", False, "")
+    with pytest.raises(NotInSwarmError):
+        await control.attach(None, "s")
+    answer = await client("POST", "/swarm/leave?force=1")
+    assert (answer.status, answer.message) == (503, "This node is not part of a swarm")
+    answer = await client("POST", "/swarm/join", {"RemoteAddrs": ["x:1"]})
+    assert answer.status == 501
+    assert (await node.again()).keys.left, "a restart makes no swarm"
+
+    answer = await client("POST", "/swarm/init", {"ListenAddr": "0.0.0.0:2377", "AutoLockManagers": True})
+    assert (answer.status, len(answer.json)) == (200, 25)
+    assert (await client("GET", "/secrets")).json == []
+    assert (await client("GET", "/swarm/unlockkey")).json["UnlockKey"].startswith("SWMKEY-1-")
+    assert (await client("GET", "/swarm")).json["JoinTokens"] != tokens
+    actions = [record.action for record in await audit.records(control.store)]
+    assert [action for action in actions if action.startswith("swarm ")][:2] == ["swarm leave", "swarm init"]
+
+
+async def test_a_locked_store_whose_key_is_lost_can_be_given_up(node):
+    await node.control.secret("s")
+    await node.autolock()
+    await node.shown_key()
+    again = await node.again()
+    assert again.keys.locked
+    membership = membership_of(again)
+    await membership.leave(ME, force=True)
+    assert (again.keys.locked, again.keys.left) == (False, True)
+    await membership.init(ME, autolock=False, availability="active")
+    again.keys.check()
+    await again.control.secret("s")
+
+
+async def test_what_a_kill_left_of_a_swarm_is_gone_before_anything_is_shown(node, monkeypatch):
+    async def killed(_: Store) -> None:
+        raise StoreError("killed")
+
+    await node.control.secret("s")
+    monkeypatch.setattr("secretfs.control.usecases.membership.erase", killed)
+    with pytest.raises(StoreError):
+        await membership_of(node).leave(ME, force=True)
+    monkeypatch.undo()
+    again = await node.again()
+    assert again.keys.left
+    await erase(again.control.store)
+    assert (await again.control.store.list("secret/")).items == ()
+
+
+def membership_of(node: Node) -> Membership:
+    return Membership(node.control.commits, node.keys, node.control.tasks)
 
 
 @pytest.mark.parametrize("path", ["/swarm/init", "/swarm/join"])

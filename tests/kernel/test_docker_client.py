@@ -60,13 +60,34 @@ def test_events_are_told_while_they_happen_and_afterwards(daemon, docker):
                 break
         docker("service", "create", "-d", "--no-resolve-image", "--name", "web", "busybox")
         daemon.out("run", "--service", "web", "--", "true")
-        docker("service", "rm", "web")
         lines = []
-        while not lines or lines[-1] != "service remove web\n":
+        while not lines or lines[-1] != "task die web\n":
             lines.append(following.stdout.readline())
+        docker("service", "rm", "web")
+        lines.append(following.stdout.readline())
         following.terminate()
     told = ["service create", "task create", "task start", "task die", "service remove"]
     assert lines[-5:] == [f"{words} web\n" for words in told]
     soon = str(int(time.time()) + 1)
     past = docker("events", "--since", "1m", "--until", soon, "--filter", "type=task", "--format", "{{.Action}}")
     assert past.splitlines() == ["create", "start", "die"]
+
+
+def test_a_swarm_that_is_left_takes_everything_with_it(daemon, docker):
+    docker("secret", "create", "s", "-", input=b"This is a secret")
+    docker("service", "create", "-d", "--no-resolve-image", "--name", "web", "--secret", "s", "busybox")
+    task = daemon.task("--service", "web")
+    assert "erases all current state" in docker("swarm", "leave", code=1)
+    assert docker("swarm", "leave", "--force") == "Node left the swarm."
+    assert task.cat("s") == "ENOENT"
+    assert docker("info", "--format", "{{.Swarm.LocalNodeState}}") == "inactive"
+    assert "This node is not a swarm manager." in docker("secret", "ls", code=1)
+    assert (
+        "This node is not a swarm manager." in daemon.cli("run", "--secret", "s", "true", check=False).stderr.decode()
+    )
+    daemon.kill("control")
+    daemon.wait_for("child ready", module="secretfs.control")
+    assert docker("swarm", "init", "--advertise-addr", "127.0.0.1").startswith("Swarm initialized: current node (")
+    assert docker("secret", "ls", "-q") == docker("service", "ls", "-q") == ""
+    daemon.secret("s", b"another")
+    assert daemon.task("--secret", "s").cat("s") == b"another"

@@ -21,13 +21,14 @@ _DIGEST_CHARS: Final = 50  # 36**50 > 2**256 (swarmkit ca/config.go: base36Diges
 
 
 class SwarmRecord(msgspec.Struct, frozen=True):
-    """``root`` is PEM. The tokens let nobody in."""
+    """``root`` is PEM. The tokens let nobody in. ``left``: there is no swarm until somebody makes one."""
 
     created_at_ns: int
     updated_at_ns: int
     root: str
     worker: str
     manager: str
+    left: bool = False
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
@@ -60,6 +61,12 @@ async def swarm_record(store: Store, now_ns: int) -> Found[SwarmRecord]:
         made = await store.commit([Guard(SWARM, 0)], [Put(SWARM, encode(record))])
         if not isinstance(made, Conflict):
             return Found(record, made)
+
+
+async def swarm_left(store: Store) -> bool:
+    """Whether there is none. Raises: CorruptRecordError, StoreError."""
+    item = await store.get(SWARM)
+    return item is not None and decode(item, SwarmRecord).left
 
 
 async def node_record(store: Store) -> Found[NodeRecord] | None:

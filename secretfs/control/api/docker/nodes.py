@@ -8,7 +8,7 @@ from typing import Final
 from secretfs import __version__
 from secretfs.control.api.docker.json import canonical, decoded, labels_of, raw_fields, text_of
 from secretfs.control.api.docker.query import filters_of, numbered_version
-from secretfs.control.api.docker.swarm import tls_info
+from secretfs.control.api.docker.swarm import AVAILABILITIES, tls_info
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
 from secretfs.control.api.times import rfc3339
@@ -23,7 +23,6 @@ MANAGER_ADDRESS: Final = f"{ADDRESS}:2377"
 _NODE: Final = Noun("node", object)
 _CHOICES: Final = {"role": ("manager", "worker"), "membership": ("accepted", "pending")}
 _FILTERS: Final = frozenset({"name", "id", "label", "node.label", *_CHOICES})
-_AVAILABILITIES: Final = ("active", "pause", "drain")
 _WHERE: Final = "NodeSpec"
 
 
@@ -123,7 +122,7 @@ def _draft(request: Request) -> NodeDraft:
     if role not in _CHOICES["role"]:
         raise BadRequestError(f'invalid Role: "{role}"')
     availability = text_of(fields, "Availability", _WHERE)
-    if availability not in _AVAILABILITIES:
+    if availability not in AVAILABILITIES:
         raise BadRequestError(f'invalid Availability: "{availability}"')
     labels = labels_of(fields, "Labels", _WHERE)
     return NodeDraft(labels, availability, role == "manager", text_of(fields, "Name", _WHERE))

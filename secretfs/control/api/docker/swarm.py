@@ -1,4 +1,4 @@
-"""``/swarm``: the one thing that can be changed about a swarm of one node is its lock.
+"""``/swarm``: what can be changed about a swarm of one node is its lock, its join tokens, and whether there is one.
 
 Docker's client sends back the whole spec that it was given. What of it is not the lock must be what it was, or be
 absent: a change that is accepted and has no effect would be a lie.
@@ -9,14 +9,16 @@ from http import HTTPStatus
 from typing import Final
 
 from secretfs.control.api.docker.json import Json, canonical, decoded, mismatch, raw_fields, text_of
-from secretfs.control.api.docker.query import numbered_version, swarm_rotations
+from secretfs.control.api.docker.query import flag, numbered_version, swarm_rotations
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
 from secretfs.control.api.times import rfc3339
 from secretfs.control.records.swarm import SwarmRecord
+from secretfs.control.usecases.membership import Membership
+from secretfs.control.usecases.node import ACTIVE
 from secretfs.control.usecases.swarm import NAME, Rotations, Swarm, SwarmState
 from secretfs.crypto.certificate import issuer
-from secretfs.errors import InvalidArgumentError, UnavailableError, UnimplementedError
+from secretfs.errors import BadRequestError, InvalidArgumentError, UnimplementedError
 
 _SPEC: Final[Mapping[str, object]] = {
     "Name": NAME,
@@ -35,23 +37,24 @@ _SPEC: Final[Mapping[str, object]] = {
 }
 _ENCRYPTION: Final = "EncryptionConfig"
 _AUTOLOCK: Final = "AutoLockManagers"
-_ALREADY: Final = (
-    'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
-)
+AVAILABILITIES: Final = (ACTIVE, "pause", "drain")
 
 
 class SwarmRoutes:
     """The routes of the swarm."""
 
-    def __init__(self, swarm: Swarm) -> None:
+    def __init__(self, swarm: Swarm, membership: Membership, node_id: str) -> None:
         self._swarm = swarm
+        self._membership = membership
+        self._node_id = node_id
 
     def routes(self) -> Routes:
         """Where they are."""
         return {
             ("GET", "/swarm"): self._inspect,
-            ("POST", "/swarm/init"): _already,
-            ("POST", "/swarm/join"): _already,
+            ("POST", "/swarm/init"): self._init,
+            ("POST", "/swarm/join"): self._join,
+            ("POST", "/swarm/leave"): self._leave,
             ("POST", "/swarm/update"): self._update,
             ("GET", "/swarm/unlockkey"): self._unlock_key,
             ("POST", "/swarm/unlock"): self._unlock,
@@ -59,6 +62,26 @@ class SwarmRoutes:
 
     async def _inspect(self, _: Request, __: str) -> Response:
         return json_response(shown_swarm(self._swarm.keys.cluster_id, await self._swarm.state(), tokens=True))
+
+    async def _init(self, request: Request, _: str) -> Response:
+        self._membership.check_outside()
+        fields = canonical(_whole(request), ("Spec", _AUTOLOCK, "Availability"), "InitRequest")
+        spec = canonical(fields.get("Spec"), (*_SPEC, _ENCRYPTION), "Spec")
+        _check_unchanged(spec)
+        availability = text_of(fields, "Availability", "InitRequest") or ACTIVE
+        if availability not in AVAILABILITIES:
+            raise BadRequestError(f'invalid Availability: "{availability}"')
+        autolock = _autolock(spec) or fields.get(_AUTOLOCK) is True
+        await self._membership.init(request.peer, autolock=autolock, availability=availability)
+        return json_response(self._node_id)
+
+    async def _join(self, _: Request, __: str) -> Response:
+        self._membership.check_outside()
+        raise UnimplementedError("secretfs joins no other node: make a swarm of this one with 'docker swarm init'")
+
+    async def _leave(self, request: Request, _: str) -> Response:
+        await self._membership.leave(request.peer, force=flag(request, "force"))
+        return Response(HTTPStatus.OK)
 
     async def _update(self, request: Request, _: str) -> Response:
         asked = swarm_rotations(request)
@@ -114,10 +137,6 @@ def tls_info(record: SwarmRecord) -> dict[str, str]:
         "CertIssuerSubject": root.subject,
         "CertIssuerPublicKey": root.public_key,
     }
-
-
-async def _already(_: Request, __: str) -> Response:
-    raise UnavailableError(_ALREADY)
 
 
 def _whole(request: Request) -> dict[str, object]:

@@ -19,6 +19,14 @@ from secretfs.errors import LockedError, SecretfsError
 
 API_VERSION: Final = "1.50"
 MIN_API_VERSION: Final = "1.24"
+_OUTSIDE: Final = {
+    "NodeID": "",
+    "NodeAddr": "",
+    "LocalNodeState": "inactive",
+    "ControlAvailable": False,
+    "Error": "",
+    "RemoteManagers": None,
+}
 _NO_CACHE = ("Cache-Control", "no-cache, no-store, must-revalidate")
 _PING_HEADERS: Final = (
     ("Docker-Experimental", "false"),
@@ -53,7 +61,8 @@ class SystemRoutes:
 
     async def _ping(self, request: Request, _: str) -> Response:
         body = b"" if request.method == "HEAD" else b"OK"
-        swarm = ("Swarm", "locked" if self._keys.locked else "active/manager")
+        inactive = "inactive" if self._keys.left else "active/manager"
+        swarm = ("Swarm", "locked" if self._keys.locked else inactive)
         return Response(HTTPStatus.OK, body, (*_PING_HEADERS, swarm, ("Content-Type", "text/plain; charset=utf-8")))
 
     async def _info(self, _: Request, __: str) -> Response:
@@ -80,6 +89,8 @@ class SystemRoutes:
         )
 
     async def _membership(self) -> dict[str, object]:
+        if self._keys.left:
+            return _OUTSIDE
         node = {"NodeID": self._node_id, "NodeAddr": ADDRESS}
         if self._keys.locked:
             return {
