@@ -70,8 +70,14 @@ async def test_a_filter_that_there_is_not_is_refused(client, filters, text):
 
 async def test_a_network_stays_while_a_service_names_it(client):
     network_id = (await client("POST", "/networks/create", OVERLAY)).json["Id"]
-    spec = {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "x"}, "Networks": [{"Target": network_id}]}}
+    networks = [{"target": "st_default", "Aliases": ["db"]}, {"Target": "host"}]
+    spec = {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "x"}, "Networks": networks}}
     service_id = (await client("POST", "/services/create", spec)).json["ID"]
+    kept = (await client("GET", "/services/web")).json["Spec"]["TaskTemplate"]["Networks"]
+    assert kept == [{"Target": network_id, "Aliases": ["db"]}, {"Target": "host"}]
+    spec["Name"], networks[0]["target"] = "web2", "nope"
+    answer = await client("POST", "/services/create", spec)
+    assert (answer.status, answer.message) == (404, "network nope not found")
     answer = await client("DELETE", "/networks/st_default")
     assert (answer.status, answer.message) == (
         400,

@@ -435,3 +435,21 @@ async def test_a_version_that_is_not_served_is_refused(client, path, text):
 async def test_an_unknown_route_is_a_page_not_found(client, method, path):
     answer = await client(method, path)
     assert (answer.status, answer.message) == (404, "page not found")
+
+
+async def test_defaults_are_inserted_when_they_are_asked_for(client):
+    spec = {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "x"}}, "EndpointSpec": {}}
+    await client("POST", "/services/create", spec)
+    plain = (await client("GET", "/services/web?insertDefaults=false")).json["Spec"]
+    assert "UpdateConfig" not in plain
+    assert plain["EndpointSpec"] == {"Mode": "vip"}
+    full = (await client("GET", "/services/web?insertDefaults=true")).json["Spec"]
+    assert full["UpdateConfig"]["Parallelism"] == full["RollbackConfig"]["Parallelism"] == 1
+    task = full["TaskTemplate"]
+    assert (task["RestartPolicy"]["Condition"], task["Placement"]) == ("any", {})
+    assert task["ContainerSpec"] == {
+        "Image": "x",
+        "Isolation": "default",
+        "StopGracePeriod": 10_000_000_000,
+        "DNSConfig": {},
+    }

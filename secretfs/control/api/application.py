@@ -63,6 +63,7 @@ def api(commits: Commits, values: Values, tasks: Tasks, swarm: Swarm, rotation: 
     node_id = node_id_of(keys.cluster_id)
     secrets = Secrets(commits, values)
     services = Services(commits, tasks)
+    networks = Networks(commits)
     versions = Versions(commits, values, tasks)
     routes: Routes = {
         **SystemRoutes(swarm).routes(),
@@ -71,9 +72,9 @@ def api(commits: Commits, values: Values, tasks: Tasks, swarm: Swarm, rotation: 
         **KeyRoutes(rotation).routes(),
         **SecretRoutes(Kind.SECRET, secrets).routes(),
         **SecretRoutes(Kind.CONFIG, secrets).routes(),
-        **ServiceRoutes(services, tasks).routes(),
+        **ServiceRoutes(services, tasks, networks).routes(),
         **TaskRoutes(tasks, services, node_id).routes(),
-        **NetworkRoutes(Networks(commits)).routes(),
+        **NetworkRoutes(networks).routes(),
         **EventRoutes(commits.events, commits.now_ns).routes(),
         **absent.routes(),
         **NativeRoutes(commits.store, tasks).routes(),

@@ -12,6 +12,7 @@ from secretfs.control.api.times import rfc3339
 from secretfs.control.usecases.filters import Filters, check_keys, labelled
 from secretfs.control.usecases.networks import Networks
 from secretfs.core.network import Network
+from secretfs.core.service import JsonObject
 from secretfs.errors import BadRequestError, ConflictError, NotFoundError
 
 _FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
@@ -75,6 +76,26 @@ class NetworkRoutes:
 
     async def _all(self) -> list[Shown]:
         return [*map(_built_in, _BUILT_IN), *(_shown(found.value) for found in await self._networks.listed())]
+
+
+async def with_ids(networks: Networks, spec: JsonObject) -> JsonObject:
+    """The spec of a service with the ids of the networks that it names. Raises: NotFoundError, AmbiguousError."""
+    task = spec.get("TaskTemplate")
+    found = await _targets(networks, spec)
+    return found | {"TaskTemplate": await _targets(networks, task)} if isinstance(task, Mapping) else found
+
+
+async def _targets(networks: Networks, part: JsonObject) -> dict[str, object]:
+    wanted = part.get("Networks")
+    if not isinstance(wanted, list):
+        return dict(part)
+    return dict(part) | {"Networks": [await _target(networks, one) for one in wanted]}
+
+
+async def _target(networks: Networks, one: object) -> object:
+    fields = canonical(one, ("Target",), "ServiceSpec.Networks")
+    name = text_of(fields, "Target", "ServiceSpec.Networks")
+    return fields if name in _BUILT_IN else fields | {"Target": (await networks.inspect(name)).value.id}
 
 
 def _check(filters: Filters) -> None:

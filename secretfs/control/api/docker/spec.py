@@ -86,6 +86,8 @@ def _with_defaults(request: Request) -> dict[str, object]:
     spec = spec | {"TaskTemplate": task, "Mode": _mode(spec)}
     if spec.get("Labels") is None:
         spec["Labels"] = {}
+    if spec.get("EndpointSpec") is not None:
+        spec["EndpointSpec"] = {"Mode": "vip"} | canonical(spec["EndpointSpec"], ("Mode",), "ServiceSpec.EndpointSpec")
     return spec
 
 
