@@ -10,8 +10,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.docker]
 
 
 @pytest.fixture
-def docker(daemon):
-    environment = daemon.environment | {"DOCKER_HOST": daemon.host}
+def docker(daemon, tmp_path):
+    environment = daemon.environment | {"DOCKER_HOST": daemon.host, "DOCKER_CONFIG": str(tmp_path / "client")}
 
     def run(*words: str, input: bytes | None = None, code: int = 0) -> str:
         done = subprocess.run(["docker", *words], input=input, capture_output=True, env=environment, timeout=60)
@@ -47,6 +47,14 @@ def test_a_service_of_docker_becomes_trees_of_its_tasks(daemon, docker):
     assert "web.1" in docker("service", "ps", "web")
     docker("service", "rm", "web")
     assert task.cat("t") == "ENOENT"
+
+
+def test_what_a_docker_user_types_reaches_a_program_of_secretfs(daemon, docker, tmp_path):
+    docker("context", "create", "secretfs", "--docker", f"host={daemon.host}")
+    docker("--context", "secretfs", "secret", "create", "s", "-", input=b"This is a secret")
+    docker("--context", "secretfs", "service", "create", "--name", "web", "--secret", "source=s,target=t,mode=0400",
+           "-d", "busybox")  # fmt: skip
+    assert daemon.out("run", "--service", "web", "--", "cat", "/run/secrets/t") == "This is a secret"
 
 
 def test_events_are_told_while_they_happen_and_afterwards(daemon, docker):
