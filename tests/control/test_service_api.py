@@ -305,6 +305,20 @@ async def test_tasks_of_a_service_are_listed_with_pid_state_and_slot(client, con
         assert len((await client("GET", f"/tasks?filters={quoted(filters)}")).json) == number, filters
 
 
+async def test_a_task_keeps_its_number_and_the_next_gets_one_that_is_free(client, control):
+    await created(client)
+    first, second = [(await control.attach("web")).task.id for _ in range(2)]
+
+    async def slots():
+        return {task["ID"]: task["Slot"] for task in (await client("GET", "/tasks")).json}
+
+    assert await slots() == {first: 1, second: 2}
+    await control.tasks.detach(first, "ended")
+    assert await slots() == {second: 2}
+    third, fourth = [(await control.attach("web")).task.id for _ in range(2)]
+    assert await slots() == {second: 2, third: 1, fourth: 3}
+
+
 async def test_a_desired_state_that_is_none_is_refused(client):
     answer = await client("GET", f"/tasks?filters={quoted({'desired-state': ['bogus']})}")
     assert (answer.status, answer.message) == (400, "invalid desired-state filter: 'bogus'")
