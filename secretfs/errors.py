@@ -97,6 +97,16 @@ class LockedError(UnavailableError):
         )
 
 
+class NotInSwarmError(UnavailableError):
+    """The swarm was left, and with it everything that there was. Docker's text."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
+            "swarm and try again."
+        )
+
+
 class ArenaFullError(UnavailableError):
     """The arena (``--arena-max``) or the machine's lockable memory has no room for a value."""
 

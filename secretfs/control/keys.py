@@ -6,18 +6,19 @@ Nothing of it is on the disk but the record that ``records/cluster.py`` keeps, s
 from secretfs.crypto.keyring import Keyring
 from secretfs.crypto.lock import OpenKeyring, UnlockKey, sealed, unsealed
 from secretfs.crypto.rootkey import derived
-from secretfs.errors import LockedError
+from secretfs.errors import LockedError, NotInSwarmError
 
 
 class Keys:
     """The root key and, unless it is locked, the keyring."""
 
-    __slots__ = ("_opened", "_root_key", "cluster_id")
+    __slots__ = ("_opened", "_root_key", "cluster_id", "left")
 
     def __init__(self, root_key: bytes, cluster_id: str, opened: OpenKeyring | None) -> None:
         self.cluster_id = cluster_id
         self._root_key = root_key
         self._opened = opened
+        self.left = False  # the swarm: nothing is shown or kept
 
     @classmethod
     def of_record(cls, record: bytes, root_key: bytes, cluster_id: str) -> "Keys":
@@ -35,7 +36,9 @@ class Keys:
         return derived(self._root_key, "audit", self.cluster_id)
 
     def check(self) -> None:
-        """Raises: LockedError."""
+        """Raises: LockedError, NotInSwarmError."""
+        if self.left:
+            raise NotInSwarmError
         if self._opened is None:
             raise LockedError
 
@@ -65,6 +68,14 @@ class Keys:
     def unlock(self, opened: OpenKeyring) -> None:
         """Have what the record holds."""
         self._opened = opened
+
+    def leave(self, opened: OpenKeyring) -> None:
+        """Have a keyring that nothing was sealed with, and show nothing."""
+        self._opened, self.left = opened, True
+
+    def enter(self, opened: OpenKeyring) -> None:
+        """Have the keyring of a new swarm."""
+        self._opened, self.left = opened, False
 
     def sealed(self, opened: OpenKeyring) -> bytes:
         """The record for it."""

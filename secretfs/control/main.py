@@ -18,6 +18,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,8 @@ from secretfs.control.records.cluster import cluster
 from secretfs.control.repairs import Repairs
 from secretfs.control.sole import sole
 from secretfs.control.syscalls import MISSING, RULES
+from secretfs.control.usecases.membership import erase
+from secretfs.crypto.certificate import issuer, root_certificate
 from secretfs.crypto.rootkey import root_key
 from secretfs.errors import (
     CorruptRecordError,
@@ -118,7 +121,10 @@ def _lock_in(start: ControlStart) -> None:
 
 
 def _preload() -> None:
-    """What lies where nothing can be opened any more: the modules that look up users, and SQLite's random numbers."""
+    """What lies where nothing can be opened any more: the modules that look up users, SQLite's random numbers, and what
+    a certificate takes.
+    """
+    issuer(root_certificate(datetime.now(UTC)))
     for look_up in (pwd.getpwnam, grp.getgrnam):
         with contextlib.suppress(KeyError):
             look_up("no such name")
@@ -131,7 +137,10 @@ async def _run(start: ControlStart, key: bytes) -> None:
     await sole(Path(_STATE, _LOCK))
     async with opened(Path(_STATE, _DATABASE), Path(start.state_dir, _DATABASE)) as store:
         kept = {"audit_bytes": start.audit_bytes, "audit_seconds": start.audit_seconds}
-        parts = await assembled(store=store, keys=await cluster(store, key), **kept)
+        keys = await cluster(store, key)
+        if keys.left:
+            await erase(store)
+        parts = await assembled(store=store, keys=keys, **kept)
         async with trio.open_nursery() as nursery:
             await _serve(start, parts, broker, nursery)
             await broker.stopped()

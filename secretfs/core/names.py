@@ -11,6 +11,7 @@ ServiceName = NewType("ServiceName", str)
 ObjectId = NewType("ObjectId", str)
 ServiceId = NewType("ServiceId", str)
 TaskId = NewType("TaskId", str)
+NetworkId = NewType("NetworkId", str)
 
 ID_LENGTH = 25  # characters: 36**25 > 2**128 (swarmkit identity/randomid.go)
 ID_RANDOM_BYTES = 16
@@ -70,11 +71,16 @@ def id_from(random: bytes) -> str:
     """The id that 16 random bytes make: base 36, most significant digit first, padded with zeros to 25."""
     if len(random) != ID_RANDOM_BYTES:
         raise ValueError(f"an id is made of {ID_RANDOM_BYTES} bytes, not {len(random)}")
-    number, pairs = int.from_bytes(random, "big"), []
-    for _ in range(ID_LENGTH // 2 + 1):
+    return base36(int.from_bytes(random, "big"), ID_LENGTH)
+
+
+def base36(number: int, length: int) -> str:
+    """The number in base 36, most significant digit first, padded with zeros."""
+    pairs = []
+    for _ in range(length // 2 + 1):
         number, pair = divmod(number, 36 * 36)
         pairs.append(_PAIRS[pair])
-    return "".join(reversed(pairs))[1:]
+    return "".join(reversed(pairs))[-length:]
 
 
 def folded(name: str) -> str:

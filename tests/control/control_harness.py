@@ -200,4 +200,15 @@ def parsed(data: bytes) -> Answer:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
+    if headers.get("transfer-encoding") == "chunked":
+        body = unchunked(body)
     return Answer(int(first.split()[1]), headers, body)
+
+
+def unchunked(body: bytes) -> bytes:
+    found = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        found += rest[: int(size, 16)]
+        body = rest[int(size, 16) + 2 :]
+    return found

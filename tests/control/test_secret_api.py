@@ -8,6 +8,7 @@ import urllib.parse
 import pytest
 
 from secretfs.control import audit
+from secretfs.errors import InvalidGrantError
 
 RPC = "rpc error: code = InvalidArgument desc = "
 NAME_RULE = (
@@ -116,17 +117,34 @@ async def test_no_answer_and_no_log_holds_a_value(client, capfd):
             500,
             'rpc error: code = Unknown desc = plugin "vault" not found',
         ),
-        (
-            {"Name": "x", "Data": VALUE, "Templating": {"Name": "golang"}},
-            501,
-            "rpc error: code = Unimplemented desc = template drivers are not supported",
-        ),
     ],
 )
 async def test_a_secret_that_cannot_be_is_refused_with_dockers_text(client, body, status, text):
     answer = await client("POST", "/secrets/create", body)
     assert (answer.status, answer.message) == (status, text)
     assert (await client("GET", "/secrets")).json == []
+
+
+@pytest.mark.parametrize("kind", ["secret", "config"])
+async def test_a_template_is_kept_and_given_back_and_cannot_be_granted(client, control, kind):
+    body = {"Name": "x", "Data": VALUE, "templating": {"name": "golang", "Options": {"a": "b"}}}
+    object_id = (await client("POST", f"/{kind}s/create", body)).json["ID"]
+    found = (await client("GET", f"/{kind}s/x")).json
+    assert found["Spec"]["Templating"] == {"Name": "golang", "Options": {"a": "b"}}
+    rev = found["Version"]["Index"]
+    assert (await client("POST", f"/{kind}s/x/update?version={rev}", {"Name": "x", "Labels": {"k": "v"}})).status == 200
+    assert (await client("GET", f"/{kind}s")).json[0]["Spec"]["Templating"]["Name"] == "golang"
+    word = kind.capitalize()
+    file = {"Name": "x", "UID": "0", "GID": "0", "Mode": 292}
+    grant = {f"{word}s": [{f"{word}ID": object_id, f"{word}Name": "x", "File": file}]}
+    answer = await client("POST", "/services/create", {"Name": "web", "TaskTemplate": {"ContainerSpec": grant}})
+    assert (answer.status, answer.message) == (
+        400,
+        f"{RPC}{kind} x is a template (golang), and secretfs renders none: create it without a template driver",
+    )
+    if kind == "secret":
+        with pytest.raises(InvalidGrantError, match="is a template"):
+            await control.attach(None, "x")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +211,7 @@ async def test_a_name_that_is_also_an_id_prefix_wins(client, control):
         ({}, ["DbPass", "api", "db"]),
         ({"name": ["DB"]}, ["DbPass", "db"]),
         ({"name": {"db": True}}, ["DbPass", "db"]),
-        ({"name": {"db": False}}, ["DbPass", "api", "db"]),
+        ({"name": {"db": False}}, ["DbPass", "db"]),
         ({"names": ["db"]}, ["db"]),
         ({"name": ["dbp", "a"]}, ["DbPass", "api"]),
         ({"name": [""]}, ["DbPass", "api", "db"]),

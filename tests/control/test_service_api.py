@@ -305,6 +305,20 @@ async def test_tasks_of_a_service_are_listed_with_pid_state_and_slot(client, con
         assert len((await client("GET", f"/tasks?filters={quoted(filters)}")).json) == number, filters
 
 
+async def test_a_task_keeps_its_number_and_the_next_gets_one_that_is_free(client, control):
+    await created(client)
+    first, second = [(await control.attach("web")).task.id for _ in range(2)]
+
+    async def slots():
+        return {task["ID"]: task["Slot"] for task in (await client("GET", "/tasks")).json}
+
+    assert await slots() == {first: 1, second: 2}
+    await control.tasks.detach(first, "ended")
+    assert await slots() == {second: 2}
+    third, fourth = [(await control.attach("web")).task.id for _ in range(2)]
+    assert await slots() == {second: 2, third: 1, fourth: 3}
+
+
 async def test_a_desired_state_that_is_none_is_refused(client):
     answer = await client("GET", f"/tasks?filters={quoted({'desired-state': ['bogus']})}")
     assert (answer.status, answer.message) == (400, "invalid desired-state filter: 'bogus'")
@@ -429,11 +443,39 @@ async def test_a_version_that_is_not_served_is_refused(client, path, text):
         ("PATCH", "/secrets/x"),
         ("OPTIONS", "*"),
         ("GET", "http://x/secrets"),
-        ("GET", "/distribution/redis:7/json"),
-        ("GET", "/services/x/logs"),
         ("CONNECT", "x:1"),
     ],
 )
 async def test_an_unknown_route_is_a_page_not_found(client, method, path):
     answer = await client(method, path)
     assert (answer.status, answer.message) == (404, "page not found")
+
+
+async def test_all_that_is_missing_is_said_at_once_and_an_empty_list_is_nothing(client, control):
+    object_id = await control.secret("db")
+    missing = [reference("x" * 25, name, name) for name in ("a", "b")]
+    answer = await client("POST", "/services/create", spec(reference(object_id, "db"), *missing))
+    text = "rpc error: code = InvalidArgument desc = secrets not found: a, b"
+    assert (answer.status, answer.message) == (400, text)
+    empty = {"Image": "x", "Secrets": [], "Configs": []}
+    await client("POST", "/services/create", {"Name": "web", "TaskTemplate": {"ContainerSpec": empty}})
+    found = (await client("GET", "/services/web")).json["Spec"]["TaskTemplate"]["ContainerSpec"]
+    assert found == {"Image": "x", "Isolation": "default"}
+
+
+async def test_defaults_are_inserted_when_they_are_asked_for(client):
+    spec = {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "x"}}, "EndpointSpec": {}}
+    await client("POST", "/services/create", spec)
+    plain = (await client("GET", "/services/web?insertDefaults=false")).json["Spec"]
+    assert "UpdateConfig" not in plain
+    assert plain["EndpointSpec"] == {"Mode": "vip"}
+    full = (await client("GET", "/services/web?insertDefaults=true")).json["Spec"]
+    assert full["UpdateConfig"]["Parallelism"] == full["RollbackConfig"]["Parallelism"] == 1
+    task = full["TaskTemplate"]
+    assert (task["RestartPolicy"]["Condition"], task["Placement"]) == ("any", {})
+    assert task["ContainerSpec"] == {
+        "Image": "x",
+        "Isolation": "default",
+        "StopGracePeriod": 10_000_000_000,
+        "DNSConfig": {},
+    }

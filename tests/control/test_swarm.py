@@ -1,6 +1,8 @@
 """The lock of the store and the key in it: use cases and routes over a real store, without processes."""
 
+import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,26 +10,31 @@ from pathlib import Path
 import pytest
 import trio
 from control_harness import ME, Client, Control, control_of
+from cryptography import x509
 
 from secretfs.control import audit
 from secretfs.control.api.application import api
 from secretfs.control.keys import Keys
 from secretfs.control.records.cluster import KEYRING, cluster
 from secretfs.control.records.objects import wrapped_key_key
+from secretfs.control.records.swarm import SWARM
 from secretfs.control.usecases import keys as rotations
 from secretfs.control.usecases.keys import Rotation
-from secretfs.control.usecases.swarm import Swarm
+from secretfs.control.usecases.membership import Membership, erase
+from secretfs.control.usecases.swarm import Rotations, Swarm
 from secretfs.core.plan import VersionRef
 from secretfs.crypto.lock import UnlockKey
 from secretfs.errors import (
     BadRequestError,
     ConflictError,
     LockedError,
+    NotInSwarmError,
     OutOfSequenceError,
     StoreError,
+    UnavailableError,
     WrongUnlockKeyError,
 )
-from secretfs.store.base import Conflict, Guard, Op, Put, Store
+from secretfs.store.base import Conflict, Del, Guard, Op, Put, Store
 from secretfs.store.sqlite import opened
 from secretfs.store.turn import Turn
 
@@ -46,7 +53,7 @@ class Node:
     rotation: Rotation
 
     async def autolock(self, *, on: bool = True, rotate: bool = False) -> None:
-        await self.swarm.update(ME, (await self.swarm.state()).rev, autolock=on, rotate=rotate)
+        await self.swarm.update(ME, (await self.swarm.state()).rev, autolock=on, rotate=Rotations(unlock_key=rotate))
 
     async def shown_key(self) -> str:
         """The unlock key, as a person got it."""
@@ -174,7 +181,7 @@ async def test_an_update_that_is_based_on_an_older_state_is_refused(node):
     rev = (await node.swarm.state()).rev
     await node.autolock()
     with pytest.raises(OutOfSequenceError):
-        await node.swarm.update(ME, rev, autolock=False, rotate=False)
+        await node.swarm.update(ME, rev, autolock=False)
     assert (await node.swarm.state()).autolock
 
 
@@ -189,7 +196,7 @@ async def test_a_locked_control_refuses_what_needs_a_key_and_an_unlock_only_the_
         control.attach(None, "db"),
         again.swarm.state(),
         again.swarm.unlock_key(ME),
-        again.swarm.update(ME, 1, autolock=False, rotate=False),
+        again.swarm.update(ME, 1, autolock=False),
         again.rotation.begin(ME),
         again.rotation.listed(),
     ):
@@ -289,8 +296,6 @@ async def test_an_update_takes_the_lock_and_refuses_every_other_change(client):
     for field, (value, status, text) in refused.items():
         answer = await client("POST", UPDATE.format(index), spec | {field: value})
         assert (answer.status, text in answer.message) == (status, True), answer.message
-    answer = await client("POST", UPDATE.format(index) + "&rotateWorkerToken=true", spec)
-    assert answer.status == 501
     answer = await client("POST", UPDATE.format(index) + "&rotateManagerUnlockKey=maybe", spec)
     assert (answer.status, answer.message) == (400, "invalid value for rotateManagerUnlockKey: maybe")
     answer = await client("POST", UPDATE.format("x"), spec)
@@ -317,6 +322,175 @@ async def test_an_unlock_key_locks_as_soon_as_its_answer_was_sent(node, client):
     with trio.fail_after(5):
         while not (await node.again()).keys.locked:
             await trio.lowlevel.checkpoint()
+
+
+async def test_join_tokens_and_the_root_are_kept_until_a_token_is_replaced(node, client):
+    found = (await client("GET", "/swarm")).json
+    tokens, tls = found["JoinTokens"], found["TLSInfo"]
+    for token in tokens.values():
+        assert re.fullmatch("SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}", token)
+    root = x509.load_pem_x509_certificate(tls["TrustRoot"].encode())
+    root.verify_directly_issued_by(root)
+    assert base64.b64decode(tls["CertIssuerSubject"]) == root.subject.public_bytes()
+    answer = await client("POST", UPDATE.format(found["Version"]["Index"]) + "&rotateWorkerToken=true", found["Spec"])
+    assert answer.status == 200
+    now = (await client("GET", "/swarm")).json
+    assert now["Version"]["Index"] > found["Version"]["Index"]
+    assert now["JoinTokens"]["Worker"] != tokens["Worker"]
+    assert (now["JoinTokens"]["Manager"], now["TLSInfo"]) == (tokens["Manager"], tls)
+    again = await node.again()
+    assert (await again.swarm.state()).record.worker == now["JoinTokens"]["Worker"]
+    cluster_info = (await client("GET", "/info")).json["Swarm"]["Cluster"]
+    assert "JoinTokens" not in cluster_info
+    assert cluster_info["TLSInfo"] == tls
+
+
+async def test_a_store_without_tokens_gets_them_when_they_are_asked_for(node):
+    await node.control.store.commit([], [Del(SWARM)])
+    first = await node.swarm.state()
+    assert (await node.swarm.state()) == first
+
+
+async def test_the_root_cannot_be_rotated(client):
+    found = (await client("GET", "/swarm")).json
+    spec = found["Spec"] | {"CAConfig": found["Spec"]["CAConfig"] | {"ForceRotate": 1}}
+    answer = await client("POST", UPDATE.format(found["Version"]["Index"]), spec)
+    assert answer.status == 501
+    assert "CAConfig.ForceRotate" in answer.message
+
+
+# --- what is said about the node ----------------------------------------------------------------------------
+
+
+async def test_labels_and_availability_of_the_node_are_kept(node, client):
+    [found] = (await client("GET", "/nodes")).json
+    path = f"/nodes/{found['ID']}/update?version={found['Version']['Index']}"
+    spec = {"labels": {"a": "b"}, "role": "manager", "availability": "drain"}
+    assert (await client("POST", path, spec)).status == 200
+    now = (await client("GET", f"/nodes/{found['ID'][:8]}")).json
+    assert now["Spec"] == {"Labels": {"a": "b"}, "Role": "manager", "Availability": "drain"}
+    assert now["Version"]["Index"] > found["Version"]["Index"]
+    assert (now["CreatedAt"], now["ManagerStatus"]["Leader"]) == (found["CreatedAt"], True)
+    answer = await client("POST", path, spec)
+    assert (answer.status, answer.message) == (500, "rpc error: code = Unknown desc = update out of sequence")
+    for filters, count in (('{"node.label":["a=b"]}', 1), ('{"node.label":["a=c"]}', 0), ('{"role":["worker"]}', 0)):
+        assert len((await client("GET", f"/nodes?filters={filters}")).json) == count
+    assert [event.changes for event in node.control.commits.events._kept] == [{"availability": ("active", "drain")}]
+
+
+REFUSED_OF_NODES = [
+    ({"Role": "manager"}, 400, 'invalid Availability: ""'),
+    ({"Availability": "active"}, 400, 'invalid Role: ""'),
+    ({"Role": "manager", "Availability": "on"}, 400, 'invalid Availability: "on"'),
+    ({"Role": "worker", "Availability": "active"}, 400,
+     "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "status", "text"), REFUSED_OF_NODES)
+async def test_what_a_node_cannot_be_is_refused_in_dockers_words(client, spec, status, text):
+    [found] = (await client("GET", "/nodes")).json
+    answer = await client("POST", f"/nodes/{found['ID']}/update?version={found['Version']['Index']}", spec)
+    assert (answer.status, answer.message) == (status, text)
+
+
+async def test_the_node_is_not_removed_and_no_other_is_known(client):
+    [found] = (await client("GET", "/nodes")).json
+    answer = await client("DELETE", f"/nodes/{found['ID']}?force=1")
+    assert answer.status == 400
+    assert "It must be demoted to worker before removal" in answer.message
+    answer = await client("POST", "/nodes/nope/update?version=1", {"Role": "manager", "Availability": "active"})
+    assert (answer.status, answer.message) == (404, "node nope not found")
+    answer = await client("POST", f"/nodes/{found['ID']}/update", {})
+    assert answer.message == "invalid node version '': strconv.ParseUint: parsing \"\": invalid syntax"
+    answer = await client("GET", '/nodes?filters={"role":["x"]}')
+    assert (answer.status, answer.message) == (400, "invalid role filter: 'x'")
+
+
+# --- leaving it ---------------------------------------------------------------------------------------------
+
+
+async def test_a_swarm_is_not_left_unless_it_is_meant(node, client):
+    answer = await client("POST", "/swarm/leave")
+    assert answer.status == 503
+    assert answer.message.startswith(
+        "You are attempting to leave the swarm on a node that is participating as a manager"
+    )
+    await node.autolock()
+    await node.shown_key()
+    again = await node.again()
+    with pytest.raises(UnavailableError, match="Swarm is encrypted and locked"):
+        await membership_of(again).leave(ME, force=False)
+
+
+OUTSIDE = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
+    "swarm and try again."
+)
+
+
+async def test_what_is_left_is_flushed_erased_and_cannot_be_had_back(node, client):
+    control = node.control
+    await control.secret("s", b"This is a secret")
+    await control.service("web", "s")
+    task = (await control.attach("web")).task.id
+    tokens = (await client("GET", "/swarm")).json["JoinTokens"]
+    assert (await client("POST", "/swarm/leave?force=1")).status == 200
+    assert task not in control.fs.trees
+    for prefix in ("secret/", "service/", "task/", "name/", "refs/", "network/"):
+        assert (await control.store.list(prefix)).items == (), prefix
+    answer = await client("GET", "/secrets")
+    assert (answer.status, answer.message) == (503, OUTSIDE)
+    info = (await client("GET", "/info")).json["Swarm"]
+    assert (info["LocalNodeState"], info["ControlAvailable"], info["NodeID"]) == ("inactive", False, "")
+    with pytest.raises(NotInSwarmError):
+        await control.attach(None, "s")
+    answer = await client("POST", "/swarm/leave?force=1")
+    assert (answer.status, answer.message) == (503, "This node is not part of a swarm")
+    answer = await client("POST", "/swarm/join", {"RemoteAddrs": ["x:1"]})
+    assert answer.status == 501
+    assert (await node.again()).keys.left, "a restart makes no swarm"
+
+    answer = await client("POST", "/swarm/init", {"ListenAddr": "0.0.0.0:2377", "AutoLockManagers": True})
+    assert (answer.status, len(answer.json)) == (200, 25)
+    assert (await client("GET", "/secrets")).json == []
+    assert (await client("GET", "/swarm/unlockkey")).json["UnlockKey"].startswith("SWMKEY-1-")
+    assert (await client("GET", "/swarm")).json["JoinTokens"] != tokens
+    actions = [record.action for record in await audit.records(control.store)]
+    assert [action for action in actions if action.startswith("swarm ")][:2] == ["swarm leave", "swarm init"]
+
+
+async def test_a_locked_store_whose_key_is_lost_can_be_given_up(node):
+    await node.control.secret("s")
+    await node.autolock()
+    await node.shown_key()
+    again = await node.again()
+    assert again.keys.locked
+    membership = membership_of(again)
+    await membership.leave(ME, force=True)
+    assert (again.keys.locked, again.keys.left) == (False, True)
+    await membership.init(ME, autolock=False, availability="active")
+    again.keys.check()
+    await again.control.secret("s")
+
+
+async def test_what_a_kill_left_of_a_swarm_is_gone_before_anything_is_shown(node, monkeypatch):
+    async def killed(_: Store) -> None:
+        raise StoreError("killed")
+
+    await node.control.secret("s")
+    monkeypatch.setattr("secretfs.control.usecases.membership.erase", killed)
+    with pytest.raises(StoreError):
+        await membership_of(node).leave(ME, force=True)
+    monkeypatch.undo()
+    again = await node.again()
+    assert again.keys.left
+    await erase(again.control.store)
+    assert (await again.control.store.list("secret/")).items == ()
+
+
+def membership_of(node: Node) -> Membership:
+    return Membership(node.control.commits, node.keys, node.control.tasks)
 
 
 @pytest.mark.parametrize("path", ["/swarm/init", "/swarm/join"])

@@ -30,11 +30,11 @@ def host_of(base: Path) -> str:
 
 
 @contextlib.contextmanager
-def engine(base: Path) -> Iterator[Engine]:
-    """One that answers."""
+def engine(base: Path, before: tuple[str, ...] = ()) -> Iterator[Engine]:
+    """One that answers; ``before`` is what becomes dockerd."""
     places = ("--data-root", base / "data", "--exec-root", base / "exec", "--pidfile", base / "pid")
     with (base / "log").open("wb") as log:
-        command = ["dockerd", *OPTIONS, *map(str, places), "--host", host_of(base)]
+        command = [*before, "dockerd", *OPTIONS, *map(str, places), "--host", host_of(base)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
     found = Engine(base, process.pid)
     try:

@@ -66,6 +66,14 @@ def of_event(event: h11.Request) -> Head:
     return Head(event.method, event.target, dict(event.headers), event.http_version)
 
 
+def as_h11(head: Head) -> h11.Connection:
+    """h11 as if it had read a plain head without a body: for an answer in pieces, which it knows how to send."""
+    http = h11.Connection(h11.SERVER)
+    http.receive_data(head.method + b" / HTTP/1.1\r\nHost: plain\r\n\r\n")
+    http.next_event()
+    return http
+
+
 def response(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
     """The head of an answer; no field holds anything that a client gave."""
     lines = [f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in fields)]

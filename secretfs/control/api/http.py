@@ -5,7 +5,7 @@ copies it.
 """
 
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -35,6 +35,9 @@ class Request:
         return f"<Request {self.method} {self.path} with {len(self.body)} bytes>"
 
 
+Write = Callable[[bytes], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """What is sent back. Content-Length is the server's business."""
@@ -43,6 +46,7 @@ class Response:
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     sent: Callable[[], None] = lambda: None  # called when the client's socket has all of it
+    stream: Callable[[Write], Awaitable[None]] | None = None  # instead of a body: writes it, until it returns
 
 
 def json_response(value: Any, status: int = HTTPStatus.OK) -> Response:  # noqa: ANN401 what msgspec can encode

@@ -7,7 +7,8 @@ Rules:
 2. A body goes from the socket straight into the one bytearray that is wiped after the handler: the head is
    looked at with MSG_PEEK and taken without a byte of the body. Only a chunked body (no Docker client sends
    one) passes through h11.
-3. When all slots are taken, the connection that has been idle longest makes room.
+3. When all slots are taken, the connection that has been idle longest makes room; if none is idle, the one whose client
+   has been waited for longest. Bodies have a number of bytes together, and room is made for them in the same way.
 4. What is there is taken at once: trio is asked only when there is something to wait for, and a request that came
    whole has waited once, for its beginning.
 """
@@ -18,6 +19,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Self
 
 import h11
 import trio
@@ -26,6 +28,7 @@ from secretfs.control import log
 from secretfs.control.api import heads
 from secretfs.control.api.heads import Head
 from secretfs.control.api.http import Request, Response, message, split_target, wipe
+from secretfs.control.api.streaming import Stream
 from secretfs.control.audit import Caller
 from secretfs.control.listening import accepted
 from secretfs.linux import peer
@@ -33,6 +36,8 @@ from secretfs.linux import peer
 _PEEK_BYTES = 16 * 1024
 _VERSIONS = (b"1.0", b"1.1")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # what h11 takes for one
+_LET_GO = 16  # clients at once, so that a thousand who say nothing are gone in seconds
+_LET_GO_SECONDS = 0.02  # in which a client that was dropped has left its room
 _TAIL = 2  # bytes: as much of an end of head as may have come before the rest of it
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -51,6 +56,8 @@ class Limits:
     max_head_bytes: int = 64 * 1024
     max_body_bytes: int = 4 * 1024 * 1024
     max_connections: int = 128
+    max_bodies_bytes: int = 32 * 1024 * 1024  # together
+    grace_seconds: float = 0.5  # that a client is waited for although others have no room
 
 
 DEFAULT_LIMITS = Limits()
@@ -100,6 +107,10 @@ class _Server:
         self.crowded = False
         self._slots = trio.Semaphore(limits.max_connections)
         self._idle: dict[trio.CancelScope, None] = {}  # oldest first
+        self.waiting: dict[_Patience, float] = {}  # with whom, and since when; oldest first
+        self._streams: set[trio.CancelScope] = set()
+        self._free_bytes = limits.max_bodies_bytes
+        self._freed = trio.Event()
         self._accepting = trio.CancelScope()
 
     async def stop_at(self, stop: trio.Event, everything: trio.CancelScope) -> None:
@@ -107,7 +118,7 @@ class _Server:
         self.stopping = True
         everything.deadline = trio.current_time() + self.limits.stop_seconds
         self._accepting.cancel()
-        for scope in self._idle:
+        for scope in (*self._idle, *self._streams):
             scope.cancel()
 
     async def accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
@@ -124,8 +135,36 @@ class _Server:
             self.crowded = True
             for longest in list(self._idle)[:1]:
                 longest.cancel()
-            await self._slots.acquire()
+            while not await self._in_time(self._slots.acquire):
+                self._let_go()
             self.crowded = False
+
+    async def take_room(self, count: int) -> None:
+        """For a body of this many bytes, until it is given back."""
+        while self._free_bytes < count:
+            if not await self._in_time(self._freed.wait):
+                self._let_go()
+        self._free_bytes -= count
+
+    def give_room(self, count: int) -> None:
+        """What was taken."""
+        self._free_bytes += count
+        self._freed.set()
+        self._freed = trio.Event()
+
+    async def _in_time(self, wait: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it came before some client has been waited for longer than there is grace."""
+        now = trio.current_time()
+        oldest = next(iter(self.waiting.values()), now)
+        with trio.move_on_at(max(oldest + self.limits.grace_seconds, now + _LET_GO_SECONDS)):
+            await wait()
+            return True
+        return False
+
+    def _let_go(self) -> None:
+        for patience, since in list(self.waiting.items())[:_LET_GO]:
+            if since + self.limits.grace_seconds <= trio.current_time():
+                patience.lose()
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
@@ -150,6 +189,53 @@ class _Server:
         if scope.cancelled_caught:
             raise _GoneError
 
+    @contextlib.contextmanager
+    def ended_by_stop(self, scope: trio.CancelScope) -> Iterator[None]:
+        """While inside, a stop ends the scope at once."""
+        self._streams.add(scope)
+        try:
+            yield
+        finally:
+            self._streams.discard(scope)
+
+
+class _Patience:
+    """How long a client may let us wait: for some time from now, and less when others need the room."""
+
+    __slots__ = ("_at", "_late", "_lost", "_scope", "_server")
+
+    def __init__(self, server: _Server, seconds: float, late: Exception) -> None:
+        """``late`` is raised when the time is over."""
+        self._server = server
+        self._at = trio.current_time() + seconds
+        self._late = late
+        self._lost = False
+        self._scope: trio.CancelScope | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._server.waiting.pop(self, None)
+
+    async def wait(self, ready: Callable[[socket.socket], Awaitable[None]], connection: socket.socket) -> None:
+        """Until the connection is ready. Raises: ``late``; _GoneError when the room was needed."""
+        if not self._lost:
+            self._server.waiting.setdefault(self, trio.current_time())
+            with trio.move_on_at(self._at) as self._scope:
+                await ready(connection)
+        if self._lost:
+            raise _GoneError
+        if self._scope is not None and self._scope.cancelled_caught:
+            raise self._late from None
+
+    def lose(self) -> None:
+        """Wait no more: the client is dropped without an answer."""
+        self._lost = True
+        self._server.waiting.pop(self, None)
+        if self._scope is not None:
+            self._scope.cancel()
+
 
 class _Connection:
     """One client: its requests, one after another."""
@@ -168,22 +254,39 @@ class _Connection:
 
     async def _exchange(self) -> bool:
         """One request and its answer; whether another may follow."""
-        body = bytearray()
         try:
             head, http = await self._head()
-            await self._body(http, head, body)
-            response = await self._server.handler(self._request(head, body))
+            response = await self._answered(head, http)
         except _RefusedError as refused:
             await self._send(refused.response, close=True)
             await self._linger()
             return False
-        finally:
-            wipe(body)
+        if response.stream is not None:
+            await self._stream(http or heads.as_h11(head), response)
+            return False
         # Bytes behind a body in chunks may be in h11.
         close = head.chunked or head.last or self._server.stopping
         await self._send(response, close=close, bodiless=head.method == b"HEAD")
         response.sent()
         return not close
+
+    async def _answered(self, head: Head, http: h11.Connection | None) -> Response:
+        size = self._limits.max_body_bytes if head.chunked else head.length
+        if size > self._limits.max_body_bytes:
+            raise self._too_large()
+        await self._server.take_room(size)
+        body = bytearray()
+        try:
+            await self._body(http, head, body)
+            return await self._server.handler(self._request(head, body))
+        finally:
+            wipe(body)
+            self._server.give_room(size)
+
+    async def _stream(self, http: h11.Connection, response: Response) -> None:
+        stream = Stream(http, self._socket, self._limits.send_seconds)
+        with self._server.ended_by_stop(stream.scope):
+            await stream.run(response)
 
     async def _head(self) -> tuple[Head, h11.Connection | None]:
         """And what has read it, if it was not plain."""
@@ -192,25 +295,26 @@ class _Connection:
         late = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the head of the request did not arrive in time")
         window = bytearray(_TAIL + _PEEK_BYTES)
         try:
-            return await self._whole_head(window, _Deadline(self._limits.head_seconds, late))
+            with _Patience(self._server, self._limits.head_seconds, late) as patience:
+                return await self._whole_head(window, patience)
         except h11.RemoteProtocolError as exc:
             raise _RefusedError(HTTPStatus(exc.error_status_hint), f"malformed HTTP request: {exc}") from None
         finally:
             wipe(window)
 
-    async def _whole_head(self, window: bytearray, deadline: "_Deadline") -> tuple[Head, h11.Connection | None]:
+    async def _whole_head(self, window: bytearray, patience: _Patience) -> tuple[Head, h11.Connection | None]:
         """window: two bytes of what was taken before, then what is there to be looked at."""
         view = memoryview(window)
         http: h11.Connection | None = None
         taken = 0
         while True:
-            count = await self._received(view[_TAIL:], deadline, socket.MSG_PEEK)
+            count = await self._received(view[_TAIL:], patience, socket.MSG_PEEK)
             if count == 0:
                 raise _GoneError
             found = _END_OF_HEAD.search(window, 0, _TAIL + count)
             if found is not None:
                 count = found.end() - _TAIL
-            count = await self._received(view[_TAIL : _TAIL + count], deadline)
+            count = await self._received(view[_TAIL : _TAIL + count], patience)
             taken += count
             if taken > self._limits.max_head_bytes:
                 raise self._head_too_large()
@@ -227,35 +331,33 @@ class _Connection:
             view[:_TAIL] = bytes(view[count : _TAIL + count])
 
     async def _body(self, http: h11.Connection | None, head: Head, body: bytearray) -> None:
-        if head.length > self._limits.max_body_bytes:
-            raise self._too_large()
         late = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the body of the request did not arrive in time")
-        deadline = _Deadline(self._limits.body_seconds, late)
-        if http is not None and http.they_are_waiting_for_100_continue:
-            await self._write(heads.CONTINUE, deadline)
-        if http is not None and head.chunked:
-            await self._chunked_body(http, body, deadline)
-        else:
-            body.extend(bytes(head.length))
-            await self._fill(body, deadline)
+        with _Patience(self._server, self._limits.body_seconds, late) as patience:
+            if http is not None and http.they_are_waiting_for_100_continue:
+                await self._write(heads.CONTINUE, patience)
+            if http is not None and head.chunked:
+                await self._chunked_body(http, body, patience)
+            else:
+                body.extend(bytes(head.length))
+                await self._fill(body, patience)
 
-    async def _fill(self, body: bytearray, deadline: "_Deadline") -> None:
+    async def _fill(self, body: bytearray, patience: _Patience) -> None:
         with memoryview(body) as view:
             done = 0
             while done < len(view):
-                count = await self._received(view[done:], deadline)
+                count = await self._received(view[done:], patience)
                 if count == 0:
                     raise _GoneError
                 done += count
 
-    async def _chunked_body(self, http: h11.Connection, body: bytearray, deadline: "_Deadline") -> None:
+    async def _chunked_body(self, http: h11.Connection, body: bytearray, patience: _Patience) -> None:
         window = bytearray(_PEEK_BYTES)
         try:
             while not isinstance(event := http.next_event(), h11.EndOfMessage):
                 if isinstance(event, h11.Data):
                     body.extend(event.data)
                 elif event is h11.NEED_DATA:
-                    http.receive_data(bytes(window[: await self._received(window, deadline)]))
+                    http.receive_data(bytes(window[: await self._received(window, patience)]))
                 if len(body) > self._limits.max_body_bytes:
                     raise self._too_large()
         except h11.RemoteProtocolError as exc:
@@ -292,51 +394,39 @@ class _Connection:
         if close:
             fields.append(("Connection", "close"))
         data = heads.response(response.status, fields)
-        await self._write(
-            data if bodiless else data + response.body, _Deadline(self._limits.send_seconds, _GoneError())
-        )
+        with _Patience(self._server, self._limits.send_seconds, _GoneError()) as patience:
+            await self._write(data if bodiless else data + response.body, patience)
 
-    async def _received(self, view: bytearray | memoryview, deadline: "_Deadline", flags: int = 0) -> int:
+    async def _received(self, view: bytearray | memoryview, patience: _Patience, flags: int = 0) -> int:
         while True:
             try:
                 return self._socket.recv_into(view, 0, flags)
             except BlockingIOError:
-                await deadline.waited(trio.lowlevel.wait_readable, self._socket)
+                await patience.wait(trio.lowlevel.wait_readable, self._socket)
 
-    async def _write(self, data: bytes, deadline: "_Deadline") -> None:
+    async def _write(self, data: bytes, patience: _Patience) -> None:
         rest = memoryview(data)
         while rest:
             try:
                 rest = rest[self._socket.send(rest) :]
             except BlockingIOError:
-                await deadline.waited(trio.lowlevel.wait_writable, self._socket)
+                await patience.wait(trio.lowlevel.wait_writable, self._socket)
 
     async def _linger(self) -> None:
         """Let a client that is still writing see the answer before it sees the end."""
         window = bytearray(_PEEK_BYTES)
         self._socket.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(_GoneError):
-            deadline = _Deadline(self._limits.linger_seconds, _GoneError())
-            while await self._received(window, deadline):
-                await deadline.waited(trio.lowlevel.wait_readable, self._socket)
+        with trio.move_on_after(self._limits.linger_seconds):
+            while self._left(window):
+                await trio.lowlevel.wait_readable(self._socket)
         wipe(window)
 
-
-class _Deadline:
-    """A time from now, and what is raised when it comes while something is waited for."""
-
-    __slots__ = ("_at", "_late")
-
-    def __init__(self, seconds: float, late: Exception) -> None:
-        self._at = trio.current_time() + seconds
-        self._late = late
-
-    async def waited(self, wait: Callable[[socket.socket], Awaitable[None]], connection: socket.socket) -> None:
-        """Wait for the connection, but not beyond."""
-        with trio.move_on_at(self._at) as scope:
-            await wait(connection)
-        if scope.cancelled_caught:
-            raise self._late from None
+    def _left(self, window: bytearray) -> bool:
+        """Whether the client may write more; what it has written is taken."""
+        try:
+            return self._socket.recv_into(window) > 0
+        except BlockingIOError:
+            return True
 
 
 def _supported(head: h11.Request) -> h11.Request:

@@ -1,10 +1,12 @@
 """The cluster's id and its sealed keyring: made together by the first control that opens the store."""
 
 import os
+import time
 from typing import Final
 
 from secretfs.control.keys import Keys
-from secretfs.control.records.codec import corrupt
+from secretfs.control.records.codec import corrupt, encode
+from secretfs.control.records.swarm import SWARM, fresh_swarm, swarm_left
 from secretfs.core.names import id_from, is_id
 from secretfs.crypto.keyring import Keyring
 from secretfs.crypto.lock import OpenKeyring, sealed
@@ -23,9 +25,12 @@ async def cluster(store: Store, root_key: bytes) -> Keys:
             cluster_id = found.value.decode("ascii", "replace")
             if not is_id(cluster_id):
                 raise corrupt(_ID)
-            return _opened(await keyring_item(store), root_key, cluster_id)
+            keys = _opened(await keyring_item(store), root_key, cluster_id)
+            keys.left = await swarm_left(store)
+            return keys
         cluster_id, opened = id_from(os.urandom(16)), OpenKeyring(Keyring.fresh())
-        ops = [Put(_ID, cluster_id.encode()), Put(KEYRING, sealed(opened, root_key, cluster_id))]
+        swarm = Put(SWARM, encode(fresh_swarm(time.time_ns())))
+        ops = [Put(_ID, cluster_id.encode()), Put(KEYRING, sealed(opened, root_key, cluster_id)), swarm]
         made = await store.commit([Guard(_ID, 0), Guard(KEYRING, 0)], ops)
         if not isinstance(made, Conflict):
             return Keys(root_key, cluster_id, opened)

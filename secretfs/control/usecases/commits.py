@@ -7,29 +7,32 @@ that three hundred tasks that begin with the same secret do not fail each other'
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 from secretfs.control.audit import AuditRecord, Caller
 from secretfs.control.chain import HEAD, Chain, Linked
+from secretfs.control.usecases.events import Event, Events
 from secretfs.core.names import ID_RANDOM_BYTES, id_from
 from secretfs.errors import UnavailableError
 from secretfs.store.base import Conflict, Guard, Op, Store
 from secretfs.store.turn import Turn
 
 T = TypeVar("T")
+_REASON_CHARS: Final = 256  # events are kept in memory
 MAX_ATTEMPTS: Final = 100  # of one commit: each failure means that somebody else's commit was done
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What the audit keeps of a change."""
+    """What the audit keeps of a change; ``changes``, what was and what is, are for who listens to events only."""
 
     action: str
     kind: str
     id: str
     name: str
     detail: Mapping[str, object] = field(default_factory=dict)
+    changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Commits:
         self._random = random
         self._turn = Turn()
         self._loaded = False
+        self.events = Events()
 
     def new_id(self) -> str:
         """An id nobody has."""
@@ -84,8 +88,9 @@ class Commits:
                 change = await decide()
                 if isinstance(change, Unchanged):
                     return change.result
-                done = await self._committed(change, self._record(caller, change.act))
-                if done:
+                record = self._record(caller, change.act)
+                if await self._committed(change, record):
+                    self._tell(record, change.act)
                     return change.result
         raise UnavailableError("the store is too busy: nothing was changed, try again")
 
@@ -130,6 +135,13 @@ class Commits:
             return False
         self.chain.done(linked, done)
         return True
+
+    def _tell(self, record: AuditRecord, act: Act) -> None:
+        if act.id:  # what was refused happened to nothing
+            verb = act.action.removeprefix(f"{act.kind} ")
+            pid, reason = act.detail.get("PID"), act.detail.get("Reason", "")
+            event = Event(record.time_ns, act.kind, verb, act.id, act.name, act.changes)
+            self.events.tell(replace(event, pid=pid if isinstance(pid, int) else 0, reason=str(reason)[:_REASON_CHARS]))
 
     def _record(self, caller: Caller, act: Act) -> AuditRecord:
         return AuditRecord(self.now_ns(), act.action, act.kind, act.id, act.name, caller.uid, caller.pid, act.detail)

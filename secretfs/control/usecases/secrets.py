@@ -25,7 +25,6 @@ from secretfs.errors import (
     InvalidArgumentError,
     OutOfSequenceError,
     PluginNotFoundError,
-    UnimplementedError,
 )
 from secretfs.store.base import Del, Guard, Op, Put
 
@@ -58,16 +57,17 @@ class Secrets:
     async def create(self, caller: Caller, draft: Draft, value: Value) -> ObjectId:
         """Keep the value under a name; the caller wipes its buffer afterwards.
 
-        Raises: InvalidArgumentError, AlreadyExistsError, PluginNotFoundError, UnimplementedError,
-        StoreFullError.
+        Raises: InvalidArgumentError, AlreadyExistsError, PluginNotFoundError, StoreFullError.
         """
-        _check_drivers(draft)
+        _check_driver(draft)
         name = parse_object_name(draft.kind, draft.name)
         check_size(draft.kind, len(value))
         now = self._commits.now_ns()
         version = Version(1, now, len(value))
         object_id = ObjectId(self._commits.new_id())
-        secret = Secret(draft.kind, object_id, name, dict(draft.labels), now, now, (version,))
+        secret = Secret(
+            draft.kind, object_id, name, dict(draft.labels), now, now, (version,), templating=draft.templating
+        )
 
         async def decide() -> Change[ObjectId]:
             noun = OBJECTS[draft.kind]
@@ -106,9 +106,9 @@ class Secrets:
         async def decide() -> Change[None]:
             found = await find(self._store, noun, reference)
             secret = found.value
+            await self._check_same(secret, draft, value)
             if found.rev != rev:
                 raise OutOfSequenceError("update out of sequence")
-            await self._check_same(secret, draft, value)
             new = replace(secret, labels=dict(draft.labels), updated_at_ns=self._commits.now_ns())
             key = noun.key(secret.id)
             return Change((Guard(key, rev),), (Put(key, encode(new)),), _act("update", new), None)
@@ -145,13 +145,11 @@ class Secrets:
         return ServiceName(service_id) if found is None else found.value.name
 
 
-def _check_drivers(draft: Draft) -> None:
+def _check_driver(draft: Draft) -> None:
     if draft.driver is not None:
         if not draft.driver.name:
             raise InvalidArgumentError(f"{draft.kind.value} driver must have a name")
         raise PluginNotFoundError(f'plugin "{draft.driver.name}" not found')
-    if draft.templating is not None:
-        raise UnimplementedError("template drivers are not supported")
 
 
 def _act(verb: str, secret: Secret) -> Act:

@@ -4,8 +4,9 @@ tasks show it.
 The store is the truth: a task that does not show the new grants in time becomes a warning (``showing``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from secretfs.control.audit import Caller
 from secretfs.control.records.codec import encode
@@ -16,8 +17,8 @@ from secretfs.control.usecases.grants import Reference, Resolved, referenced
 from secretfs.control.usecases.refs import service_uses
 from secretfs.control.usecases.showing import late_tasks
 from secretfs.control.usecases.tasks import Tasks
-from secretfs.core.grant import Grant, Target, check_conflicts, parse_target
-from secretfs.core.names import Kind, ServiceId, parse_service_name
+from secretfs.core.grant import Grant, Target, check_conflicts, check_mode, parse_target
+from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceId, parse_service_name
 from secretfs.core.service import Extras, JsonObject, Service
 from secretfs.errors import (
     AlreadyExistsError,
@@ -40,6 +41,11 @@ class ServiceDraft:
     beside: "Beside | None" = None  # None: Docker's clients do not know of it, and leave it as it is
 
 
+_FOLLOWED: Final = {
+    "image": ("TaskTemplate", "ContainerSpec", "Image"),
+    "replicas": ("Mode", "Replicated", "Replicas"),
+}
+_FOLLOWED_CHARS: Final = 256  # events are kept in memory
 Pins = Mapping[tuple[Kind, str], int]  # the version that the grant at a target shows
 
 
@@ -65,10 +71,10 @@ class Services:
         service_id = ServiceId(self._commits.new_id())
 
         async def decide() -> Change[ServiceId]:
+            grants = await self._resolved(draft)
             if await self._store.get(SERVICES.name_key(name)) is not None:
                 text = f"name conflicts with an existing object: service {name} already exists"
                 raise AlreadyExistsError(text)
-            grants = await self._resolved(draft)
             now = self._commits.now_ns()
             extras = draft.beside.extras if draft.beside else Extras()
             service = Service(service_id, name, dict(draft.labels), grants.grants, now, now, draft.spec, extras=extras)
@@ -94,10 +100,11 @@ class Services:
         """
 
         async def decide() -> Change[ServiceId]:
-            found = await self._of_revision(reference, rev)
+            found = await find(self._store, SERVICES, reference)
+            grants = await self._resolved(draft, found.value.grants)
             if draft.name != found.value.name:
                 raise UnimplementedError("renaming services is not supported")
-            grants = await self._resolved(draft, found.value.grants)
+            _check_revision(found, rev)
             extras = draft.beside.extras if draft.beside else found.value.extras
             labels = dict(draft.labels)
             new = replace(found.value, labels=labels, grants=grants.grants, spec=draft.spec, extras=extras)
@@ -109,10 +116,11 @@ class Services:
         """Swap the spec and the previous one. Raises: PreconditionError when there is none, and as update."""
 
         async def decide() -> Change[ServiceId]:
-            found = await self._of_revision(reference, rev)
+            found = await find(self._store, SERVICES, reference)
             old = found.value
             if old.previous_spec is None:
                 raise PreconditionError(f"service {old.id} does not have a previous spec")
+            _check_revision(found, rev)
             grants = await referenced(self._store, map(_reference, old.previous_grants))
             labels = _labels(old.previous_spec)
             new = replace(
@@ -144,16 +152,12 @@ class Services:
         service_id = await self._commits.change(caller, decide)
         await self._tasks.detach_service(service_id, caller)
 
-    async def _of_revision(self, reference: str, rev: int) -> Found[Service]:
-        found = await find(self._store, SERVICES, reference)
-        if found.rev != rev:
-            raise OutOfSequenceError("update out of sequence")
-        return found
-
     async def _resolved(self, draft: ServiceDraft, before: Iterable[Grant] = ()) -> Resolved:
-        resolved = await referenced(self._store, _pinned(draft, before))
-        check_conflicts(resolved.grants)
-        return resolved
+        references = _pinned(draft, before)
+        check_conflicts(
+            [_unresolved(reference) for reference in references]
+        )  # before anything is looked for, as by Docker
+        return await referenced(self._store, references)
 
     async def _updated(
         self, found: Found[Service], new: Service, object_guards: tuple[Guard, ...]
@@ -171,12 +175,18 @@ class Services:
         guards, ops = await service_uses(self._store, old.id, before=before, after=after)
         key = SERVICES.key(old.id)
         guards += [*object_guards, Guard(key, found.rev)]
-        return Change(guards, [*ops, Put(key, encode(new))], _act("update", new), old.id)
+        act = replace(_act("update", new), changes=dict(_changes(old.spec, new.spec)))
+        return Change(guards, [*ops, Put(key, encode(new))], act, old.id)
 
     async def _show(self, service_id: ServiceId) -> list[str]:
         """Bring all tasks of the service there; a warning for each that is late."""
         late = await late_tasks(self._tasks, self._tasks.showing(service_id))
         return [f"task {task_id} does not show its new grants yet: {why}" for task_id, why in late.items()]
+
+
+def _check_revision(found: Found[Service], rev: int) -> None:
+    if found.rev != rev:
+        raise OutOfSequenceError("update out of sequence")
 
 
 def _pinned(draft: ServiceDraft, before: Iterable[Grant]) -> list[Reference]:
@@ -193,6 +203,12 @@ def _pinned(draft: ServiceDraft, before: Iterable[Grant]) -> list[Reference]:
     return [replace(reference, version=pins.get(_place(reference))) for reference in draft.references]
 
 
+def _unresolved(reference: Reference) -> Grant:
+    names = ObjectId(reference.object_id), ObjectName(reference.object_name)
+    owner = reference.uid, reference.gid, check_mode(reference.mode)
+    return Grant(reference.kind, *names, parse_target(reference.target, reference.kind), *owner, reference.version)
+
+
 def _place(reference: Reference) -> tuple[Kind, Target]:
     return reference.kind, parse_target(reference.target, reference.kind)
 
@@ -205,6 +221,21 @@ def _reference(grant: Grant) -> Reference:
 def _labels(spec: JsonObject) -> dict[str, str]:
     labels = spec.get("Labels")
     return dict(labels) if isinstance(labels, Mapping) else {}
+
+
+def _changes(old: JsonObject, new: JsonObject) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What of Docker's spec its clients follow, where it is another: from what to what."""
+    for word, path in _FOLLOWED.items():
+        before, after = _within(old, path), _within(new, path)
+        if before != after:
+            yield word, (before, after)
+
+
+def _within(spec: JsonObject, path: tuple[str, ...]) -> str:
+    value: object = spec
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return str(value)[:_FOLLOWED_CHARS] if isinstance(value, str | int) else ""
 
 
 def _act(verb: str, service: Service) -> Act:

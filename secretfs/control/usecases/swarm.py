@@ -9,16 +9,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import trio
 
 from secretfs.control import log
 from secretfs.control.audit import Caller
 from secretfs.control.keys import Keys
 from secretfs.control.records.cluster import KEYRING, keyring_item
+from secretfs.control.records.codec import encode
+from secretfs.control.records.lookup import Found
+from secretfs.control.records.swarm import SWARM, SwarmRecord, fresh_token, swarm_record
 from secretfs.control.usecases.commits import Act, Change, Commits, Unchanged
 from secretfs.crypto.lock import OpenKeyring, UnlockKey
 from secretfs.errors import ConflictError, OutOfSequenceError, SecretfsError, WrongUnlockKeyError
-from secretfs.store.base import Guard, Put
+from secretfs.store.base import Guard, Item, Put
 
 RETRY_SECONDS: Final = 1.0
 NAME: Final = "default"  # of the swarm: Docker knows no other
@@ -26,10 +30,28 @@ NAME: Final = "default"  # of the swarm: Docker knows no other
 
 @dataclass(frozen=True, slots=True)
 class SwarmState:
-    """What an update has to be based on."""
+    """What an update has to be based on; ``rev`` rises with each of them."""
 
     rev: int
     autolock: bool
+    record: SwarmRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Rotations:
+    """What an update makes anew."""
+
+    unlock_key: bool = False
+    worker: bool = False
+    manager: bool = False
+
+    def words(self) -> dict[str, bool]:
+        """For the audit."""
+        asked = {"RotateUnlockKey": self.unlock_key, "RotateWorker": self.worker, "RotateManager": self.manager}
+        return {word: True for word, wanted in asked.items() if wanted}
+
+
+NOTHING_ANEW: Final = Rotations()
 
 
 class Swarm:
@@ -48,23 +70,29 @@ class Swarm:
         """As it is now. Raises: LockedError, StoreError."""
         self.keys.check()
         await self._settle()
-        item = await keyring_item(self._store)
-        return SwarmState(item.rev, self.keys.reopened(item.value).unlock_key is not None)
+        item, found = await self._records()
+        autolock = self.keys.reopened(item.value).unlock_key is not None
+        return SwarmState(max(item.rev, found.rev), autolock, found.value)
 
-    async def update(self, caller: Caller, rev: int, *, autolock: bool, rotate: bool) -> None:
-        """Switch autolock on or off as of revision rev, or make another unlock key; with autolock off there is none.
+    async def update(self, caller: Caller, rev: int, *, autolock: bool, rotate: Rotations = NOTHING_ANEW) -> None:
+        """Switch autolock on or off as of revision rev, or make other tokens or another unlock key; with autolock off
+        there is none.
 
         Raises: LockedError, OutOfSequenceError, StoreFullError.
         """
 
         async def decide() -> Change[OpenKeyring]:
-            item = await keyring_item(self._store)
-            if item.rev != rev:
+            item, found = await self._records()
+            if max(item.rev, found.rev) != rev:
                 raise OutOfSequenceError("update out of sequence")
             old = self.keys.reopened(item.value)
-            new = _updated(old, autolock=autolock, rotate=rotate)
-            act = self._act("update", {"Autolock": autolock} | ({"RotateUnlockKey": True} if rotate else {}))
-            return Change([Guard(KEYRING, rev)], [] if new is old else [self._put(new)], act, new)
+            new = _updated(old, autolock=autolock, rotate=rotate.unlock_key)
+            act = self._act("update", {"Autolock": autolock, **rotate.words()})
+            guards = [Guard(KEYRING, item.rev), Guard(SWARM, found.rev)]
+            record = _rotated(found.value, rotate, self._commits.now_ns())
+            puts = [] if new is old else [self._put(new)]
+            puts += [] if record is found.value else [Put(SWARM, encode(record))]
+            return Change(guards, puts, act, new)
 
         self.keys.check()
         self.keys.replace(await self._commits.change(caller, decide))
@@ -111,6 +139,9 @@ class Swarm:
         self.keys.unlock(opened)
         log.info("unlocked", uid=caller.uid, pid=caller.pid)
         await self._unlocked()
+
+    async def _records(self) -> tuple[Item, Found[SwarmRecord]]:
+        return await keyring_item(self._store), await swarm_record(self._store, self._commits.now_ns())
 
     def _check_locked(self) -> None:
         if not self.keys.locked:
@@ -159,6 +190,14 @@ class Swarm:
 
     def _act(self, verb: str, detail: Mapping[str, object]) -> Act:
         return Act(f"swarm {verb}", "swarm", self.keys.cluster_id, NAME, detail)
+
+
+def _rotated(old: SwarmRecord, rotate: Rotations, now_ns: int) -> SwarmRecord:
+    if not (rotate.worker or rotate.manager):
+        return old
+    worker = fresh_token(old.root) if rotate.worker else old.worker
+    manager = fresh_token(old.root) if rotate.manager else old.manager
+    return msgspec.structs.replace(old, updated_at_ns=now_ns, worker=worker, manager=manager)
 
 
 def _updated(old: OpenKeyring, *, autolock: bool, rotate: bool) -> OpenKeyring:

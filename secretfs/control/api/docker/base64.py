@@ -17,8 +17,8 @@ from secretfs.errors import BadRequestError
 
 _PIECE = 4096  # characters; a multiple of 4
 _ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
-_PLAIN = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_ALPHABET = frozenset(_LETTERS)
 _SKIPPED = b"\r\n"
 _QUANTUM = 4
 _PADDING = ord("=")
@@ -48,7 +48,7 @@ def decoded_string(raw: memoryview) -> bytearray:
     try:
         if b"\\" in text:
             _unescape(text)
-        if _PLAIN.fullmatch(text):
+        if _is_plain(text):
             return _decoded(text)
         _check(text)
         joined = text.translate(None, _SKIPPED)
@@ -58,6 +58,12 @@ def decoded_string(raw: memoryview) -> bytearray:
             wipe(joined)
     finally:
         wipe(text)
+
+
+def _is_plain(text: bytearray) -> bool:
+    """Whether it is whole quanta with nothing to skip. (A regular expression takes half a second for a megabyte.)"""
+    others = bytes(text.translate(None, _LETTERS))
+    return len(text) % _QUANTUM == 0 and others in (b"", b"=", b"==") and text.endswith(others)
 
 
 def _decoded(text: bytearray) -> bytearray:

@@ -25,7 +25,7 @@ def filters_of(request: Request) -> Filters:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise BadRequestError(f"invalid filter: {text[:200]!r} is not a map of lists or of sets") from None
     return {
-        key: tuple(values) if isinstance(values, list) else tuple(value for value, on in values.items() if on)
+        key: tuple(values)  # also {"x":false}, as by Docker
         for key, values in shape.items()
     }
 
@@ -38,23 +38,12 @@ def object_version(request: Request, word: str) -> int:
     return version
 
 
-def service_version(request: Request) -> int:
-    """The version of a service update. Raises: BadRequestError, with Docker's text."""
+def numbered_version(request: Request, word: str) -> int:
+    """The version of a service, node or swarm update. Raises: BadRequestError, with Docker's text."""
     text = request.query.get("version", "")
     version = _unsigned(text)
     if version is None:
-        raise BadRequestError(
-            f"invalid service version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax"
-        )
-    return version
-
-
-def swarm_version(request: Request) -> int:
-    """The version of a swarm update. Raises: BadRequestError, with Docker's text."""
-    text = request.query.get("version", "")
-    version = _unsigned(text)
-    if version is None:
-        raise BadRequestError(f"invalid swarm version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
+        raise BadRequestError(f"invalid {word} version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
     return version
 
 

@@ -7,13 +7,18 @@ which Docker's clients do not send, leaves it out.
 
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Final
+
+import msgspec
+import trio
 
 from secretfs.control.api.docker.base64 import value_of
 from secretfs.control.api.docker.json import Json, canonical, decoded, labels_of, raw_fields, text_of
 from secretfs.control.api.docker.query import filters_of, object_version
-from secretfs.control.api.http import Request, Response, json_response, wipe
+from secretfs.control.api.http import Request, Response, Write, json_response, wipe
 from secretfs.control.api.router import Routes
 from secretfs.control.api.times import rfc3339
 from secretfs.control.records.lookup import Found
@@ -22,6 +27,8 @@ from secretfs.core.names import Kind
 from secretfs.core.secret import Driver, Secret
 from secretfs.errors import NotFoundError
 
+MAX_READING: Final = 8  # clients that are being sent lists of configs with their data; the others wait
+_JSON: Final = (("Content-Type", "application/json"),)
 _NAMES = {
     Kind.SECRET: ("Name", "Labels", "Driver", "Templating"),
     Kind.CONFIG: ("Name", "Labels", "Templating"),  # there are no drivers of configs
@@ -35,6 +42,7 @@ class SecretRoutes:
         self._kind = kind
         self._secrets = secrets
         self._spec = f"{kind.value.capitalize()}Spec"
+        self._with_values = trio.CapacityLimiter(MAX_READING)
 
     def routes(self) -> Routes:
         """Where they are."""
@@ -59,11 +67,18 @@ class SecretRoutes:
         found = await self._secrets.listed(self._kind, filters_of(request))
         if self._kind is Kind.SECRET or request.query.get("data") == "false":
             return json_response([_shown(secret) for secret in found])
-        shown = []
-        for config in found:
-            with contextlib.suppress(NotFoundError):  # removed meanwhile
-                shown.append(await self._with_data(config))
-        return json_response(shown)
+        return Response(HTTPStatus.OK, headers=_JSON, stream=partial(self._listed, found))
+
+    async def _listed(self, found: list[Found[Secret]], write: Write) -> None:
+        """One at a time, for a few clients at a time: together they may be larger than what is in memory."""
+        async with self._with_values:
+            await write(b"[")
+            before = b""
+            for config in found:
+                with contextlib.suppress(NotFoundError):  # removed meanwhile
+                    await write(before + msgspec.json.encode(await self._with_data(config)))
+                    before = b","
+            await write(b"]\n")
 
     async def _inspect(self, _: Request, reference: str) -> Response:
         found = await self._secrets.inspect(self._kind, reference)
@@ -77,9 +92,9 @@ class SecretRoutes:
         return Response(HTTPStatus.NO_CONTENT)
 
     async def _update(self, request: Request, reference: str) -> Response:
-        rev = object_version(request, self._kind.value)
         draft, value = self._parsed(request)
         try:
+            rev = object_version(request, self._kind.value)
             await self._secrets.update_labels(request.peer, reference, rev, draft, value)
         finally:
             wipe(value)
@@ -117,5 +132,13 @@ def _shown(found: Found[Secret], more: Mapping[str, object] = MappingProxyType({
         "Version": {"Index": found.rev},
         "CreatedAt": created,
         "UpdatedAt": created if same else rfc3339(secret.updated_at_ns),
-        "Spec": {"Name": secret.name, "Labels": secret.labels, **more},
+        "Spec": {"Name": secret.name, "Labels": secret.labels, **more, **_templating(secret)},
     }
+
+
+def _templating(secret: Secret) -> dict[str, object]:
+    driver = secret.templating
+    if driver is None:
+        return {}
+    fields = {"Name": driver.name, "Options": driver.options}
+    return {"Templating": {key: value for key, value in fields.items() if value}}

@@ -4,19 +4,23 @@ waits for nothing.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
 from secretfs.control.api.docker import beside
+from secretfs.control.api.docker.defaults import filled
 from secretfs.control.api.docker.names import service_name
-from secretfs.control.api.docker.query import filters_of, flag, service_version
+from secretfs.control.api.docker.networks import with_ids
+from secretfs.control.api.docker.query import filters_of, flag, numbered_version
 from secretfs.control.api.docker.spec import mode_of, service_draft
 from secretfs.control.api.http import Request, Response, json_response
 from secretfs.control.api.router import Routes
 from secretfs.control.api.times import rfc3339
 from secretfs.control.records.lookup import Found
 from secretfs.control.usecases.filters import Filters, check_keys, matches
-from secretfs.control.usecases.services import Services
+from secretfs.control.usecases.networks import Networks
+from secretfs.control.usecases.services import ServiceDraft, Services
 from secretfs.control.usecases.tasks import Tasks
 from secretfs.core.service import Service
 from secretfs.core.task import TaskState
@@ -28,10 +32,10 @@ _RUNTIME = "container"
 class ServiceRoutes:
     """The routes of services."""
 
-    def __init__(self, services: Services, tasks: Tasks, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(self, services: Services, tasks: Tasks, networks: Networks) -> None:
         self._services = services
         self._tasks = tasks
-        self._random = random
+        self._networks = networks
 
     def routes(self) -> Routes:
         """Where they are."""
@@ -44,7 +48,7 @@ class ServiceRoutes:
         }
 
     async def _create(self, request: Request, _: str) -> Response:
-        draft = await service_draft(request, lambda: service_name(self._random(2)))
+        draft = await self._draft(request, lambda: service_name(os.urandom(2)))
         service_id = await self._services.create(request.peer, draft)
         return json_response({"ID": service_id, "Warnings": None}, HTTPStatus.CREATED)
 
@@ -59,22 +63,29 @@ class ServiceRoutes:
                 fields["ServiceStatus"] = _status(running.get(service.value.id, 0))
         return json_response(shown)
 
-    async def _inspect(self, _: Request, reference: str) -> Response:
-        return json_response(_shown(await self._services.inspect(reference)))
+    async def _inspect(self, request: Request, reference: str) -> Response:
+        found = await self._services.inspect(reference)
+        if flag(request, "insertDefaults"):
+            found = replace(found, value=replace(found.value, spec=filled(found.value.spec)))
+        return json_response(_shown(found))
 
     async def _update(self, request: Request, reference: str) -> Response:
-        rev = service_version(request)
+        rev = numbered_version(request, "service")
         if request.query.get("rollback") == "previous":
             warnings = await self._services.rollback(request.peer, reference, rev)
         else:
             name = (await self._services.inspect(reference)).value.name
-            draft = await service_draft(request, lambda: name)
+            draft = await self._draft(request, lambda: name)
             warnings = await self._services.update(request.peer, reference, rev, draft)
         return json_response({"Warnings": warnings or None})
 
     async def _remove(self, request: Request, reference: str) -> Response:
         await self._services.remove(request.peer, reference)
         return Response(HTTPStatus.OK)
+
+    async def _draft(self, request: Request, fresh_name: Callable[[], str]) -> ServiceDraft:
+        draft = await service_draft(request, fresh_name)
+        return replace(draft, spec=await with_ids(self._networks, draft.spec))
 
     async def _running(self) -> dict[str, int]:
         running: dict[str, int] = {}

@@ -2,7 +2,8 @@
 only.
 """
 
-from collections import Counter
+import itertools
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,7 @@ from secretfs.control.records.lookup import Found
 from secretfs.control.usecases.filters import Filters, check_keys, labelled, matches
 from secretfs.control.usecases.services import Services
 from secretfs.control.usecases.tasks import Tasks
-from secretfs.core.names import ServiceId, folded
+from secretfs.core.names import ServiceId, TaskId, folded
 from secretfs.core.service import Service
 from secretfs.core.task import Task
 from secretfs.errors import BadRequestError, NotFoundError
@@ -50,6 +51,7 @@ class TaskRoutes:
         self._tasks = tasks
         self._services = services
         self._node_id = node_id
+        self._slots: dict[TaskId, int] = {}  # as they were told: a task keeps its number while it lives
 
     def routes(self) -> Routes:
         """Where they are."""
@@ -79,14 +81,24 @@ class TaskRoutes:
         return {found.value.id: found for found in await self._services.listed()}
 
     async def _slotted(self) -> list[_Slotted]:
-        """The tasks of services, numbered from 1 by age within each."""
-        slots: Counter[ServiceId] = Counter()
-        slotted = []
-        for found in await self._tasks.listed():
-            if found.value.service_id is not None:
-                slots[found.value.service_id] += 1
-                slotted.append(_Slotted(found, found.value.service_id, slots[found.value.service_id]))
-        return slotted
+        """The tasks of services, each with the lowest number that was free in its service when it was first seen."""
+        tasks = [found for found in await self._tasks.listed() if found.value.service_id is not None]
+        living = {found.value.id for found in tasks}
+        self._slots = {task_id: slot for task_id, slot in self._slots.items() if task_id in living}
+        taken: defaultdict[ServiceId, set[int]] = defaultdict(set)
+        for task in (found.value for found in tasks):
+            if task.service_id is not None and task.id in self._slots:
+                taken[task.service_id].add(self._slots[task.id])
+        return [self._numbered(found, taken) for found in tasks]
+
+    def _numbered(self, found: Found[Task], taken: Mapping[ServiceId, set[int]]) -> _Slotted:
+        service_id = found.value.service_id
+        assert service_id is not None
+        if found.value.id not in self._slots:
+            slot = next(number for number in itertools.count(1) if number not in taken[service_id])
+            self._slots[found.value.id] = slot
+            taken[service_id].add(slot)
+        return _Slotted(found, service_id, self._slots[found.value.id])
 
     def _wanted(self, filters: Filters, slotted: _Slotted, services: ServicesById) -> bool:
         task = slotted.task.value
