@@ -20,7 +20,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -216,7 +216,10 @@ class _Worker:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
+    def __aexit__(self, *_exc: object) -> Awaitable[None]:
+        return self._worked()
+
+    async def _worked(self) -> None:
         for coroutine in self._work:
             await coroutine
 

@@ -81,7 +81,7 @@ class EventRoutes:
         return {("GET", "/events"): self._follow}
 
     async def _follow(self, request: Request, _: str) -> Response:
-        wanted = _wanted(request)
+        wanted = wanted_of(request)
         if self._places.available_tokens == 0:
             raise UnavailableError(f"{MAX_LISTENING} others follow the events: end one of them")
         headers = (("Content-Type", "application/json"),)
@@ -103,7 +103,8 @@ async def _live(wanted: _Wanted, heard: Heard, write: Write) -> None:
             await write(_line(event))
 
 
-def _wanted(request: Request) -> _Wanted:
+def wanted_of(request: Request) -> _Wanted:
+    """Which events a query asks for. Raises: BadRequestError."""
     filters = filters_of(request)
     texts = request.query.get("since", ""), request.query.get("until", "")
     since, until = map(_ns, texts)
