@@ -211,7 +211,7 @@ async def test_a_name_that_is_also_an_id_prefix_wins(client, control):
         ({}, ["DbPass", "api", "db"]),
         ({"name": ["DB"]}, ["DbPass", "db"]),
         ({"name": {"db": True}}, ["DbPass", "db"]),
-        ({"name": {"db": False}}, ["DbPass", "api", "db"]),
+        ({"name": {"db": False}}, ["DbPass", "db"]),
         ({"names": ["db"]}, ["db"]),
         ({"name": ["dbp", "a"]}, ["DbPass", "api"]),
         ({"name": [""]}, ["DbPass", "api", "db"]),

@@ -451,6 +451,18 @@ async def test_an_unknown_route_is_a_page_not_found(client, method, path):
     assert (answer.status, answer.message) == (404, "page not found")
 
 
+async def test_all_that_is_missing_is_said_at_once_and_an_empty_list_is_nothing(client, control):
+    object_id = await control.secret("db")
+    missing = [reference("x" * 25, name, name) for name in ("a", "b")]
+    answer = await client("POST", "/services/create", spec(reference(object_id, "db"), *missing))
+    text = "rpc error: code = InvalidArgument desc = secrets not found: a, b"
+    assert (answer.status, answer.message) == (400, text)
+    empty = {"Image": "x", "Secrets": [], "Configs": []}
+    await client("POST", "/services/create", {"Name": "web", "TaskTemplate": {"ContainerSpec": empty}})
+    found = (await client("GET", "/services/web")).json["Spec"]["TaskTemplate"]["ContainerSpec"]
+    assert found == {"Image": "x", "Isolation": "default"}
+
+
 async def test_defaults_are_inserted_when_they_are_asked_for(client):
     spec = {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "x"}}, "EndpointSpec": {}}
     await client("POST", "/services/create", spec)

@@ -58,10 +58,13 @@ async def referenced(store: Store, references: Iterable[Reference]) -> Resolved:
     object, or it does not have the version.
     """
     grants, found = [], []
-    for reference in references:
+    references = list(references)
+    objects = [await _of_id(store, reference) for reference in references]
+    _check_found(references, objects)
+    for reference, secret in zip(references, objects, strict=True):
+        assert secret is not None
         target = parse_target(reference.target, reference.kind)
         mode = check_mode(reference.mode)
-        secret = await _of_id(store, reference)
         _check_servable(secret.value)
         _check_version(secret.value, reference.version)
         found.append(secret)
@@ -104,13 +107,22 @@ def _resolved(grants: Sequence[Grant], found: Sequence[Found[Secret]]) -> Resolv
     return Resolved(tuple(grants), objects, tuple(Guard(key, rev) for key, rev in guards.items()))
 
 
-async def _of_id(store: Store, reference: Reference) -> Found[Secret]:
-    found = None
-    if is_id(reference.object_id):
-        found = await by_id(store, OBJECTS[reference.kind], reference.object_id)
-    if found is None or found.value.name != reference.object_name:
-        raise InvalidGrantError(f"{reference.kind.value} not found: {reference.object_name}")
-    return found
+async def _of_id(store: Store, reference: Reference) -> Found[Secret] | None:
+    """The object, if id and name are those of one."""
+    if not is_id(reference.object_id):
+        return None
+    found = await by_id(store, OBJECTS[reference.kind], reference.object_id)
+    return found if found is not None and found.value.name == reference.object_name else None
+
+
+def _check_found(references: Sequence[Reference], objects: Sequence[Found[Secret] | None]) -> None:
+    """Refuse what is not there, all of one kind in one sentence. Raises: InvalidGrantError, with Docker's text."""
+    for kind in Kind:
+        pairs = zip(references, objects, strict=True)
+        missing = [one.object_name for one, found in pairs if one.kind is kind and found is None]
+        if missing:
+            nouns = kind.value if len(missing) == 1 else f"{kind.value}s"
+            raise InvalidGrantError(f"{nouns} not found: {', '.join(missing)}")
 
 
 async def _named(store: Store, request: GrantRequest) -> Found[Secret]:

@@ -105,9 +105,9 @@ class Secrets:
         async def decide() -> Change[None]:
             found = await find(self._store, noun, reference)
             secret = found.value
+            await self._check_same(secret, draft, value)
             if found.rev != rev:
                 raise OutOfSequenceError("update out of sequence")
-            await self._check_same(secret, draft, value)
             new = replace(secret, labels=dict(draft.labels), updated_at_ns=self._commits.now_ns())
             key = noun.key(secret.id)
             return Change((Guard(key, rev),), (Put(key, encode(new)),), _act("update", new), None)

@@ -18,8 +18,8 @@ from secretfs.control.usecases.grants import Reference, Resolved, referenced
 from secretfs.control.usecases.refs import service_uses
 from secretfs.control.usecases.showing import late_tasks
 from secretfs.control.usecases.tasks import Tasks
-from secretfs.core.grant import Grant, Target, check_conflicts, parse_target
-from secretfs.core.names import Kind, ServiceId, TaskId, parse_service_name
+from secretfs.core.grant import Grant, Target, check_conflicts, check_mode, parse_target
+from secretfs.core.names import Kind, ObjectId, ObjectName, ServiceId, TaskId, parse_service_name
 from secretfs.core.service import Extras, JsonObject, Service
 from secretfs.errors import (
     AlreadyExistsError,
@@ -73,10 +73,10 @@ class Services:
         service_id = ServiceId(self._commits.new_id())
 
         async def decide() -> Change[ServiceId]:
+            grants = await self._resolved(draft)
             if await self._store.get(SERVICES.name_key(name)) is not None:
                 text = f"name conflicts with an existing object: service {name} already exists"
                 raise AlreadyExistsError(text)
-            grants = await self._resolved(draft)
             now = self._commits.now_ns()
             extras = draft.beside.extras if draft.beside else Extras()
             service = Service(service_id, name, dict(draft.labels), grants.grants, now, now, draft.spec, extras=extras)
@@ -102,10 +102,11 @@ class Services:
         """
 
         async def decide() -> Change[ServiceId]:
-            found = await self._of_revision(reference, rev)
+            found = await find(self._store, SERVICES, reference)
+            grants = await self._resolved(draft, found.value.grants)
             if draft.name != found.value.name:
                 raise UnimplementedError("renaming services is not supported")
-            grants = await self._resolved(draft, found.value.grants)
+            _check_revision(found, rev)
             extras = draft.beside.extras if draft.beside else found.value.extras
             labels = dict(draft.labels)
             new = replace(found.value, labels=labels, grants=grants.grants, spec=draft.spec, extras=extras)
@@ -117,10 +118,11 @@ class Services:
         """Swap the spec and the previous one. Raises: PreconditionError when there is none, and as update."""
 
         async def decide() -> Change[ServiceId]:
-            found = await self._of_revision(reference, rev)
+            found = await find(self._store, SERVICES, reference)
             old = found.value
             if old.previous_spec is None:
                 raise PreconditionError(f"service {old.id} does not have a previous spec")
+            _check_revision(found, rev)
             grants = await referenced(self._store, map(_reference, old.previous_grants))
             labels = _labels(old.previous_spec)
             new = replace(
@@ -152,16 +154,12 @@ class Services:
         service_id = await self._commits.change(caller, decide)
         await self._tasks.detach_service(service_id, caller)
 
-    async def _of_revision(self, reference: str, rev: int) -> Found[Service]:
-        found = await find(self._store, SERVICES, reference)
-        if found.rev != rev:
-            raise OutOfSequenceError("update out of sequence")
-        return found
-
     async def _resolved(self, draft: ServiceDraft, before: Iterable[Grant] = ()) -> Resolved:
-        resolved = await referenced(self._store, _pinned(draft, before))
-        check_conflicts(resolved.grants)
-        return resolved
+        references = _pinned(draft, before)
+        check_conflicts(
+            [_unresolved(reference) for reference in references]
+        )  # before anything is looked for, as by Docker
+        return await referenced(self._store, references)
 
     async def _updated(
         self, found: Found[Service], new: Service, object_guards: tuple[Guard, ...]
@@ -196,6 +194,11 @@ class Services:
             return self._tasks.known()
 
 
+def _check_revision(found: Found[Service], rev: int) -> None:
+    if found.rev != rev:
+        raise OutOfSequenceError("update out of sequence")
+
+
 def _pinned(draft: ServiceDraft, before: Iterable[Grant]) -> list[Reference]:
     """The references with their pins: those the draft names, or, when it says nothing, those that the grants had."""
     if draft.beside is None:
@@ -208,6 +211,12 @@ def _pinned(draft: ServiceDraft, before: Iterable[Grant]) -> list[Reference]:
     for kind, target in pins.keys() - {_place(reference) for reference in draft.references}:
         raise InvalidGrantError(f"{kind.value} target '{target}' cannot have a version: nothing is granted there")
     return [replace(reference, version=pins.get(_place(reference))) for reference in draft.references]
+
+
+def _unresolved(reference: Reference) -> Grant:
+    names = ObjectId(reference.object_id), ObjectName(reference.object_name)
+    owner = reference.uid, reference.gid, check_mode(reference.mode)
+    return Grant(reference.kind, *names, parse_target(reference.target, reference.kind), *owner, reference.version)
 
 
 def _place(reference: Reference) -> tuple[Kind, Target]:

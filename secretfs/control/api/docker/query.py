@@ -25,7 +25,7 @@ def filters_of(request: Request) -> Filters:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise BadRequestError(f"invalid filter: {text[:200]!r} is not a map of lists or of sets") from None
     return {
-        key: tuple(values) if isinstance(values, list) else tuple(value for value, on in values.items() if on)
+        key: tuple(values)  # also {"x":false}, as by Docker
         for key, values in shape.items()
     }
 

@@ -92,9 +92,9 @@ class SecretRoutes:
         return Response(HTTPStatus.NO_CONTENT)
 
     async def _update(self, request: Request, reference: str) -> Response:
-        rev = object_version(request, self._kind.value)
         draft, value = self._parsed(request)
         try:
+            rev = object_version(request, self._kind.value)
             await self._secrets.update_labels(request.peer, reference, rev, draft, value)
         finally:
             wipe(value)

@@ -12,7 +12,7 @@ from secretfs.control.api.http import Request
 from secretfs.control.usecases.grants import Reference, group_id, user_id
 from secretfs.control.usecases.services import ServiceDraft
 from secretfs.core.grant import MAX_MODE
-from secretfs.core.names import Kind
+from secretfs.core.names import Kind, parse_service_name
 from secretfs.core.service import JsonObject
 from secretfs.errors import BadRequestError, InvalidGrantError
 
@@ -42,10 +42,11 @@ class _Place:
 async def service_draft(request: Request, fresh_name: Callable[[], str]) -> ServiceDraft:
     """The spec in the body, with the engine's defaults and owners as numbers of this host.
 
-    Raises: BadRequestError, InvalidGrantError.
+    Raises: BadRequestError, InvalidNameError, InvalidGrantError.
     """
     spec = _with_defaults(request)
     name = text_of(spec, "Name", "ServiceSpec") or fresh_name()
+    parse_service_name(name)  # refused before what is granted, as by Docker
     spec = {"Name": name} | spec | {"Name": name}
     extras = beside.taken_from(spec)
     labels = labels_of(spec, "Labels", "ServiceSpec")
@@ -118,6 +119,10 @@ def _places(container: dict[str, object], kind: Kind) -> list[_Place]:
     entries = [canonical(entry, names, where) for entry in found]
     if found:
         container[f"{word}s"] = entries
+    else:
+        container.pop(f"{word}s", None)  # sent as [], and read back as nothing
+    if kind is Kind.CONFIG and any(entry.get("File") is None for entry in entries):
+        raise BadRequestError("invalid Config: either File or Runtime should be set")
     return [_place(entry, kind, where) for entry in entries]
 
 
