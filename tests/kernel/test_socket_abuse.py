@@ -1,4 +1,4 @@
-"""Whatever is done to the API's socket ends in time and costs a bounded amount of memory, and others are served.
+"""Whatever is done to the sockets ends in time and costs a bounded amount of memory, and others are served.
 
 What each abuse cost is printed (``pytest -s``). Meanwhile another client asks the daemon again and again, and at the
 end of it a task reads its secret.
@@ -130,7 +130,7 @@ def slow_bodies(abused: Abused) -> None:
 
 
 def bodies_that_never_end(abused: Abused) -> None:
-    crowd = abused.crowd(40, CREATE + b"Transfer-Encoding: chunked\r\n\r\n")
+    crowd = abused.crowd(12, CREATE + b"Transfer-Encoding: chunked\r\n\r\n")
     piece = b"10000\r\n" + b" " * 65536 + b"\r\n"
     for one in crowd:
         with contextlib.suppress(OSError):
@@ -204,6 +204,19 @@ def large_values(abused: Abused) -> None:
         one.join()
 
 
+def attach_crowd(abused: Abused) -> None:
+    """A thousand who say nothing where tasks attach, and garbage; a task that means it comes through."""
+    crowd = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(1_000)]
+    path = str(abused.daemon.runtime / "attach.sock")
+    for number, one in enumerate(crowd):
+        one.connect(path)
+        if number % 3 == 0:
+            with contextlib.suppress(OSError):
+                one.send(os.urandom(number))
+    assert abused.daemon.out("run", "--secret", "s", "--", "cat", "/run/secrets/s").encode() == VALUE
+    end(crowd)
+
+
 def refused(abused: Abused, data: bytes) -> None:
     """Send it, and read until the server has had enough."""
     with abused.connect() as made:
@@ -224,6 +237,7 @@ def end(crowd: list[socket.socket], seconds: float = 0) -> None:
 ABUSES: list[Callable[[Abused], None]] = [
     idle, silent_after_a_word, slow_heads, slow_bodies, bodies_that_never_end, stalled_readers, stalled_listeners,
     garbage, upgrades, huge_heads, bad_json, deep_json, large_values,
+    attach_crowd,
 ]  # fmt: skip
 
 
