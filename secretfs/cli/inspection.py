@@ -5,7 +5,7 @@ come after it.
 from argparse import Namespace
 from collections.abc import Callable
 
-from secretfs.cli import output
+from secretfs.cli import answers, output
 from secretfs.cli.client import Client, quoted
 from secretfs.cli.commands import for_each
 from secretfs.errors import InvalidArgumentError, UsageError
@@ -46,11 +46,20 @@ def _renderer(form: str | None) -> Callable[[list[object]], None]:
 
     def render(found: list[object]) -> None:
         for value in found:
-            output.template(rendered(template, value) + "\n")
+            output.template(rendered(template, _with_lists(value)) + "\n")
         if not found:
             output.line()
 
     return render
+
+
+def _with_lists(value: object) -> object:
+    """A service to which nothing is granted has no list of it; a template may name it all the same."""
+    container = answers.at(value, "Spec", "TaskTemplate", "ContainerSpec")
+    if isinstance(container, dict):
+        for key in ("Secrets", "Configs"):
+            container.setdefault(key, [])
+    return value
 
 
 def _print_documents(found: list[object]) -> None:

@@ -66,9 +66,18 @@ def masked(text: str) -> str:
     for pattern, mask in MASKS:
         text = re.sub(pattern, mask, text)
     try:
-        return json.dumps(json.loads(text), sort_keys=True)
+        return json.dumps(without_order(json.loads(text)), sort_keys=True)
     except ValueError:
         return text
+
+
+def without_order(value: object) -> object:
+    """Objects of a list in an order of our own: docker's client sends grants in any."""
+    if isinstance(value, dict):
+        return {key: without_order(field) for key, field in value.items()}
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        return sorted(map(without_order, value), key=lambda one: json.dumps(one, sort_keys=True))
+    return value
 
 
 def all_typed(host: str, directory: Path) -> list[Said]:
