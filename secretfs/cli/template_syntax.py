@@ -104,7 +104,8 @@ class Template:
     def position(self, at: int) -> str:
         """``line:column`` as Go counts them: lines from 1, columns in bytes from 0."""
         line = 1 + self.source.count("\n", 0, at)
-        return f"{line}:{len(self.source[:at].rpartition(chr(10))[2].encode())}"
+        before = self.source[:at].rpartition("\n")[2]
+        return f"{line}:{len(before.encode(errors='surrogateescape'))}"  # argv may hold any bytes
 
 
 def parse(source: str, functions: Container[str]) -> Template:

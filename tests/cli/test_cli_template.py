@@ -181,6 +181,10 @@ _JSON = st.recursive(
 )
 
 
+def test_where_the_error_is_can_be_said_of_bytes_that_are_no_text() -> None:
+    assert "1:3:" in said(lambda: inspected("\udcff{{upper 1 2}}", None))
+
+
 @given(_JSON)
 def test_json_of_a_value_reads_back_as_the_value(value: object) -> None:
     assert json.loads(inspected("{{json .}}", value)) == value
