@@ -243,6 +243,8 @@ class Daemon:
     def kill(self, *names: str) -> None:
         """SIGKILL of some, or of all."""
         pids = self._offspring() | {"supervisor": self.pid}
+        if "fs" not in pids and (adopted := self.living_fs()):
+            pids["fs"] = adopted[-1]
         for name in names or pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[name], signal.SIGKILL)
