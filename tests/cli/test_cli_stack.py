@@ -188,6 +188,15 @@ def test_a_dot_env_file_is_not_looked_at(stacks: Stacks, monkeypatch: pytest.Mon
     assert stacks.everything()["config"]["st_c"]["Data"] == "eA=="
 
 
+def test_a_variable_that_is_not_set_is_said_also_where_its_emptiness_is_refused(stacks: Stacks) -> None:
+    ended = stacks("stack", "deploy", "-c", "-", "st", stdin=b"secrets:\n  a:\n    file: ${NOWHERE}\n")
+    assert (ended.code, ended.err.splitlines()) == (1, [
+        "secretfs: warning: variable NOWHERE is not set: it is taken as empty",
+        "secretfs: hint: to say so: ${NOWHERE-}",
+        "secretfs: error: stdin:3: secrets.a.file is empty",
+    ])  # fmt: skip
+
+
 # --- refused before anything is changed ---
 
 
