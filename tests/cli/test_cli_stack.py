@@ -486,4 +486,5 @@ def test_a_line_end_in_a_file_is_warned_of_once(stacks: Stacks) -> None:
     stacks.write("app.yml", "secrets: {a: {file: ./a}}")
     first = stacks("stack", "deploy", "-c", "{}/app.yml", "st")
     assert "the value of st_a ends with a newline, which is part of it" in first.err
+    assert f"secretfs: hint: without: printf %s VALUE >{stacks.files}/a\n" in first.err
     assert stacks("stack", "deploy", "-c", "{}/app.yml", "st").err == ""
