@@ -57,14 +57,12 @@ def for_each(references: Iterable[str], noun: str, act: Callable[[str], None]) -
     return code
 
 
-def warn_of_newline(noun: str, name: str) -> None:
+def warn_of_newline(noun: str, name: str, remedy: str = "") -> None:
     """Say that the value that was taken ends a line, and how to give it one without. A config is a file: it may."""
     if noun == "config":
         return
-    output.warning(
-        f"the value of {name} ends with a newline, which is part of it",
-        [f"without: printf %s VALUE | secretfs {noun} update {name} -"],
-    )
+    without = remedy or f"printf %s VALUE | secretfs {noun} update {name} -"
+    output.warning(f"the value of {name} ends with a newline, which is part of it", [f"without: {without}"])
 
 
 def print_labels(item: object) -> None:

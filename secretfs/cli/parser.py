@@ -19,6 +19,10 @@ from secretfs.errors import UsageError
 setattr(argparse, "_", lambda text: text)  # noqa: B010 - its stubs do not have it
 
 _CLOSE = 0.7  # of 1: how like a known word another must be, to be taken for a slip
+BOOLEANS = {  # strconv.ParseBool
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
 HOST_HELP = "the daemon's socket (default $SECRETFS_HOST or unix:///run/secretfs/api.sock)"
 
 
@@ -109,9 +113,9 @@ class CommandParser(argparse.ArgumentParser):
         if action is None:
             self.error(f"unknown flag: {flag}{_meant(flag, list(self._option_string_actions))}")
         if action.nargs == 0:
-            if equals:
-                self.error(f"flag {flag} takes no value")
-            return [flag]
+            if equals and value not in BOOLEANS:
+                self.error(f"invalid argument {value!r} for {flag}: true or false")
+            return [flag] if not equals or BOOLEANS[value] else []
         if not equals:
             if not queue:
                 self.error(f"flag needs an argument: {flag}")
@@ -119,11 +123,13 @@ class CommandParser(argparse.ArgumentParser):
         return [f"{flag}={value}"]
 
     def _short(self, word: str, queue: deque[str]) -> list[str]:
-        arranged = []
+        arranged: list[str] = []
         for position, letter in enumerate(word[1:], start=2):
             action = self._option_string_actions.get(f"-{letter}")
             if action is None:
                 self.error(f"unknown shorthand flag: {letter!r} in {word}")
+            if action.nargs == 0 and word[position:].startswith("="):
+                return [*arranged, *self._long(action.option_strings[-1] + word[position:], queue)]
             if action.nargs == 0:
                 arranged.append(f"-{letter}")
                 continue

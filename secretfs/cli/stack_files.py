@@ -24,11 +24,13 @@ def compose_file(flags: Iterable[str], *, interpolate: bool = True) -> ComposeFi
     directory = os.getcwd() if paths[0] == STDIN else os.path.dirname(os.path.abspath(paths[0]))
     interpolation = Interpolation(os.environ)
     files = []
-    for path in paths:
-        tree = parsed(_source(path), _STDIN_NAME if path == STDIN else path)
-        files.append(read(interpolation.tree(tree) if interpolate else tree, directory))
-    for name in interpolation.unset:
-        output.warning(f"variable {name} is not set: it is taken as empty", [f"to say so: ${{{name}-}}"])
+    try:
+        for path in paths:
+            tree = parsed(_source(path), _STDIN_NAME if path == STDIN else path)
+            files.append(read(interpolation.tree(tree) if interpolate else tree, directory))
+    finally:  # it is often why a file is refused
+        for name in interpolation.unset:
+            output.warning(f"variable {name} is not set: it is taken as empty", [f"to say so: ${{{name}-}}"])
     return merged(files)
 
 

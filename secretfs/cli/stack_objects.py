@@ -3,6 +3,7 @@ was stays untouched, and each act is taken back when the deploy fails.
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,7 +44,7 @@ def create(client: Client, each: StackObject, undo: Undo) -> str:
     with doing(f"create {noun} {each.name}"), undo.act(f"{noun} {each.name}", lambda: _delete(client, each)):
         answer, stray = _posted(client, each)
     if stray:
-        warn_of_newline(noun, each.name)
+        _warn_of_newline(each)
     return answers.text(answer, "ID")
 
 
@@ -114,8 +115,14 @@ def _rotate(client: Client, each: StackObject, found: object, undo: Undo) -> boo
     for text in answers.items(answer, "Warnings"):
         output.warning(str(text), ["the new version is kept, and shown as soon as that can be done"])
     if stray:
-        warn_of_newline(noun, each.name)
+        _warn_of_newline(each)
     return True
+
+
+def _warn_of_newline(each: StackObject) -> None:
+    """It is the file that has to change: a value given beside it is the file's again after the next deploy."""
+    if isinstance(each.source, FileSource):
+        warn_of_newline(each.kind.value, each.name, f"printf %s VALUE >{shlex.quote(each.source.path)}")
 
 
 def _unheard(client: Client, kind: Kind, found: object) -> int:

@@ -11,15 +11,11 @@ from argparse import Namespace, _SubParsersAction
 from secretfs.cli import answers, output
 from secretfs.cli.client import Client, encoded
 from secretfs.cli.commands import client_of
-from secretfs.cli.parser import CommandParser, add_commands, examples
+from secretfs.cli.parser import BOOLEANS, CommandParser, add_commands, examples
 from secretfs.errors import ConflictError, NotFoundError, PreconditionError, UsageError
 
 _PROMPT = "Enter unlock key: "
 _MAX_LINE_BYTES = 4096
-_BOOLEANS = {  # strconv.ParseBool
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
-}
 
 
 def register(commands: "_SubParsersAction[CommandParser]") -> None:
@@ -59,7 +55,7 @@ def register(commands: "_SubParsersAction[CommandParser]") -> None:
 
 def update(arguments: Namespace) -> int:
     """Switch autolock; print the unlock key when it was off before."""
-    wanted = _BOOLEANS.get(arguments.autolock)
+    wanted = BOOLEANS.get(arguments.autolock)
     if wanted is None:
         raise UsageError(f"invalid argument {arguments.autolock!r} for --autolock: true or false")
     client = client_of(arguments)

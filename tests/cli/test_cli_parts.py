@@ -157,6 +157,10 @@ def parser() -> CommandParser:
         ("-- -q a", False, [], ["-q", "a"]),
         ("a - b", False, [], ["a", "-", "b"]),
         ("--label=", False, [""], []),
+        ("--quiet=true a", True, [], ["a"]),
+        ("-q=1 a", True, [], ["a"]),
+        ("--quiet=false -q=F", False, [], []),
+        ("--quiet=false -q", True, [], []),
     ],
 )
 def test_flags_stand_anywhere(words: str, quiet: bool, labels: list[str], names: list[str]) -> None:

@@ -188,6 +188,15 @@ def test_a_dot_env_file_is_not_looked_at(stacks: Stacks, monkeypatch: pytest.Mon
     assert stacks.everything()["config"]["st_c"]["Data"] == "eA=="
 
 
+def test_a_variable_that_is_not_set_is_said_also_where_its_emptiness_is_refused(stacks: Stacks) -> None:
+    ended = stacks("stack", "deploy", "-c", "-", "st", stdin=b"secrets:\n  a:\n    file: ${NOWHERE}\n")
+    assert (ended.code, ended.err.splitlines()) == (1, [
+        "secretfs: warning: variable NOWHERE is not set: it is taken as empty",
+        "secretfs: hint: to say so: ${NOWHERE-}",
+        "secretfs: error: stdin:3: secrets.a.file is empty",
+    ])  # fmt: skip
+
+
 # --- refused before anything is changed ---
 
 
@@ -477,4 +486,5 @@ def test_a_line_end_in_a_file_is_warned_of_once(stacks: Stacks) -> None:
     stacks.write("app.yml", "secrets: {a: {file: ./a}}")
     first = stacks("stack", "deploy", "-c", "{}/app.yml", "st")
     assert "the value of st_a ends with a newline, which is part of it" in first.err
+    assert f"secretfs: hint: without: printf %s VALUE >{stacks.files}/a\n" in first.err
     assert stacks("stack", "deploy", "-c", "{}/app.yml", "st").err == ""

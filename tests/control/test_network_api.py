@@ -122,6 +122,23 @@ async def test_what_there_is_not_is_not_found(client, path, text):
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "text"),
+    [
+        ("POST", "/v1.50/containers/x/stop", "No such container: x"),
+        ("POST", "/containers/x/kill?signal=HUP", "No such container: x"),
+        ("DELETE", "/containers/x?force=1", "No such container: x"),
+        ("GET", "/containers/x/logs?stdout=1", "No such container: x"),
+        ("POST", "/images/x/tag?repo=y", "No such image: x"),
+        ("DELETE", "/images/x", "No such image: x"),
+        ("DELETE", "/volumes/x", "get x: no such volume"),
+    ],
+)
+async def test_what_is_done_to_what_there_is_not_finds_nothing(client, method, path, text):
+    answer = await client(method, path)
+    assert (answer.status, answer.message) == (404, text)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "word"),
     [
         ("POST", "/v1.50/containers/create?name=x", "no containers"),

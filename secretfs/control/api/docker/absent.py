@@ -20,12 +20,23 @@ _EMPTY: Final = {
     "/volumes": {"Volumes": [], "Warnings": None},
     "/system/df": {"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": [], "BuilderSize": 0},
 }
+_NO_CONTAINER: Final = "No such container: {}"
+_NO_IMAGE: Final = "No such image: {}"
+_NO_VOLUME: Final = "get {}: no such volume"
+_ASKED_OF_A_CONTAINER: Final = ("json", "top", "stats", "logs", "changes", "export")
+_DONE_TO_A_CONTAINER: Final = ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rename", "update")
 _MISSING: Final = {
-    "/containers/{}/json": "No such container: {}",
-    "/distribution/{}/json": "secretfs asks no registry about {}",
-    "/images/{}/json": "No such image: {}",
-    "/plugins/{}/json": 'plugin "{}" not found',
-    "/volumes/{}": "get {}: no such volume",
+    **{("GET", f"/containers/{{}}/{verb}"): _NO_CONTAINER for verb in _ASKED_OF_A_CONTAINER},
+    **{("POST", f"/containers/{{}}/{verb}"): _NO_CONTAINER for verb in _DONE_TO_A_CONTAINER},
+    ("DELETE", "/containers/{}"): _NO_CONTAINER,
+    ("GET", "/distribution/{}/json"): "secretfs asks no registry about {}",
+    ("GET", "/images/{}/json"): _NO_IMAGE,
+    ("GET", "/images/{}/history"): _NO_IMAGE,
+    ("POST", "/images/{}/tag"): _NO_IMAGE,
+    ("DELETE", "/images/{}"): _NO_IMAGE,
+    ("GET", "/plugins/{}/json"): 'plugin "{}" not found',
+    ("GET", "/volumes/{}"): _NO_VOLUME,
+    ("DELETE", "/volumes/{}"): _NO_VOLUME,
 }
 _NO_CONTAINERS: Final = "secretfs runs no containers: what runs attaches to a service with 'secretfs run'"
 _NO_LOGS: Final = "secretfs keeps no logs of tasks: they write to where they were started"
@@ -46,7 +57,7 @@ def routes() -> Routes:
     """Where they are not."""
     return {
         **{("GET", place): _always(value) for place, value in _EMPTY.items()},
-        **{("GET", place): _never(text) for place, text in _MISSING.items()},
+        **{place: _never(text) for place, text in _MISSING.items()},
         **{place: _refused(text) for place, text in _REFUSED.items()},
     }
 
