@@ -164,6 +164,33 @@ async def test_a_chunked_body_is_bounded_too(serving):
     assert answer.status == 413
 
 
+async def test_a_body_in_chunks_of_one_byte_keeps_nobody_waiting_and_ends_at_the_deadline(serving):
+    client = await serving(echo, replace(QUICK, body_seconds=1))
+
+    def flood() -> None:
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+            connection.connect(str(client.path))
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(100):  # more than a minute's work for h11
+                connection.sendall(b"1\r\na\r\n" * 40_000)
+
+    longest = 0.0
+
+    async def measure() -> None:
+        nonlocal longest
+        while True:
+            before = trio.current_time()
+            await trio.sleep(0.01)
+            longest = max(longest, trio.current_time() - before)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(measure)
+            await trio.to_thread.run_sync(flood)
+            nursery.cancel_scope.cancel()
+    assert longest < 1
+
+
 async def test_an_upgrade_with_bytes_behind_it_harms_nobody(serving):
     client = await serving(echo, QUICK)
     data = await client.raw(

@@ -34,6 +34,7 @@ from secretfs.control.listening import accepted
 from secretfs.linux import peer
 
 _PEEK_BYTES = 16 * 1024
+_CHUNKED_BYTES = 2 * 1024  # of a body in chunks at once: some 400 of the smallest chunks
 _VERSIONS = (b"1.0", b"1.1")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # what h11 takes for one
 _LET_GO = 16  # clients at once, so that a thousand who say nothing are gone in seconds
@@ -351,12 +352,14 @@ class _Connection:
                 done += count
 
     async def _chunked_body(self, http: h11.Connection, body: bytearray, patience: _Patience) -> None:
-        window = bytearray(_PEEK_BYTES)
+        """Others have a turn after each look: h11 takes 20 µs for a chunk, and a chunk may be of one byte."""
+        window = bytearray(_CHUNKED_BYTES)
         try:
             while not isinstance(event := http.next_event(), h11.EndOfMessage):
                 if isinstance(event, h11.Data):
                     body.extend(event.data)
                 elif event is h11.NEED_DATA:
+                    await patience.wait(trio.lowlevel.wait_readable, self._socket)
                     http.receive_data(bytes(window[: await self._received(window, patience)]))
                 if len(body) > self._limits.max_body_bytes:
                     raise self._too_large()
