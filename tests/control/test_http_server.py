@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control.api import server
-from secretfs.control.api.http import Request, Response, json_response
+from secretfs.control.api.http import Request, Response, Write, json_response
 from secretfs.control.api.server import Limits
 
 QUICK = Limits(
@@ -226,6 +226,22 @@ async def test_a_reader_that_stalls_is_dropped(serving):
         await stalled.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = await client("GET", "/")  # there is one slot: this waits until the other was dropped
         assert len(answer.body) == 8_000_000
+
+
+async def test_a_reader_of_a_stream_that_stalls_makes_room_for_others(serving):
+    async def large(write: Write) -> None:
+        await write(bytes(8_000_000))
+
+    async def handler(request: Request) -> Response:
+        return Response(200, stream=large) if request.path == "/stream" else await echo(request)
+
+    client = await serving(handler, Limits(max_connections=2, grace_seconds=0.1))
+    async with await trio.open_unix_socket(client.path) as one, await trio.open_unix_socket(client.path) as two:
+        for stalled in (one, two):
+            await stalled.send_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await stalled.receive_some(1)
+        with trio.fail_after(5):
+            assert (await client("GET", "/")).status == 200
 
 
 async def test_a_client_that_is_idle_is_dropped(serving):

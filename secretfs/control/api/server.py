@@ -285,9 +285,18 @@ class _Connection:
             self._server.give_room(size)
 
     async def _stream(self, http: h11.Connection, response: Response) -> None:
-        stream = Stream(http, self._socket, self._limits.send_seconds)
+        stream = Stream(http, self._socket, self._put)
         with self._server.ended_by_stop(stream.scope):
             await stream.run(response)
+
+    async def _put(self, data: bytes) -> bool:
+        """Whether the client has taken it."""
+        try:
+            with _Patience(self._server, self._limits.send_seconds, _GoneError()) as patience:
+                await self._write(data, patience)
+        except (OSError, _GoneError):
+            return False
+        return True
 
     async def _head(self) -> tuple[Head, h11.Connection | None]:
         """And what has read it, if it was not plain."""
