@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from control_harness import ME, Client, Control, control_of
+from control_harness import ME, Client, Control, control_of, leader
 from cryptography import x509
 
 from secretfs.control import audit
@@ -18,10 +18,12 @@ from secretfs.control.keys import Keys
 from secretfs.control.records.cluster import KEYRING, cluster
 from secretfs.control.records.objects import wrapped_key_key
 from secretfs.control.records.swarm import SWARM
+from secretfs.control.records.tasks import TASKS
 from secretfs.control.usecases import keys as rotations
 from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.membership import Membership, erase
 from secretfs.control.usecases.swarm import Rotations, Swarm
+from secretfs.control.usecases.tasks import AttachRequest
 from secretfs.core.plan import VersionRef
 from secretfs.crypto.lock import UnlockKey
 from secretfs.errors import (
@@ -472,6 +474,25 @@ async def test_a_locked_store_whose_key_is_lost_can_be_given_up(node):
     await membership.init(ME, autolock=False, availability="active")
     again.keys.check()
     await again.control.secret("s")
+
+
+async def test_all_trees_are_flushed_whatever_becomes_of_one_task(node):
+    control = node.control
+    await control.secret("s", b"This is a secret")
+    await control.service("web", "s")
+    mounted = AttachRequest("web", (), "/run/secrets", mounted=True)
+    await control.tasks.attach(ME, mounted, leader())
+    unreadable = (await control.attach("web")).task.id
+    await control.attach("web")
+    await control.store.commit([], [Put(TASKS.key(unreadable), b"no task")])
+    control.broker.failure = UnavailableError("the supervisor does not answer")
+    with pytest.raises(UnavailableError, match="does not answer"):
+        await membership_of(node).leave(ME, force=True)
+    assert (control.fs.trees, control.fs.values) == ({}, {})
+    [left] = await control.tasks.listed()
+    assert left.value.mounted, "its record still tells of the mount"
+    control.broker.failure = None
+    assert await control.tasks.detach(left.value.id, "by hand", caller=ME)
 
 
 async def test_what_a_kill_left_of_a_swarm_is_gone_before_anything_is_shown(node, monkeypatch):

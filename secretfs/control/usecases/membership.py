@@ -69,8 +69,7 @@ class Membership:
         if not force:
             raise UnavailableError(_LOCKED if self._keys.locked else _LAST)
         self._keys.leave(await self._commits.change(caller, self._left))
-        for found in await self._tasks.listed():
-            await self._tasks.detach(found.value.id, "the swarm was left", caller=caller)
+        await self._tasks.detach_all("the swarm was left", caller)
         await erase(self._store)
 
     async def init(self, caller: Caller, *, autolock: bool, availability: str) -> None:
