@@ -236,10 +236,21 @@ async def test_a_reader_of_a_stream_that_stalls_makes_room_for_others(serving):
         return Response(200, stream=large) if request.path == "/stream" else await echo(request)
 
     client = await serving(handler, Limits(max_connections=2, grace_seconds=0.1))
-    async with await trio.open_unix_socket(client.path) as one, await trio.open_unix_socket(client.path) as two:
-        for stalled in (one, two):
-            await stalled.send_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert await stalled.receive_some(1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stalled = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stalled.connect(str(client.path))
+            stalled.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        with trio.fail_after(5):
+            assert (await client("GET", "/")).status == 200
+
+
+async def test_a_client_that_has_just_come_and_is_idle_makes_room(serving):
+    client = await serving(echo, Limits(max_connections=1, grace_seconds=0.1))
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):  # at once, so that none is known to be idle when the next one comes
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(client.path))
         with trio.fail_after(5):
             assert (await client("GET", "/")).status == 200
 

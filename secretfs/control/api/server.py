@@ -107,7 +107,7 @@ class _Server:
         self.stopping = False
         self.crowded = False
         self._slots = trio.Semaphore(limits.max_connections)
-        self._idle: dict[trio.CancelScope, None] = {}  # oldest first
+        self._idle: dict[trio.CancelScope, float] = {}  # since when; oldest first
         self.waiting: dict[_Patience, float] = {}  # with whom, and since when; oldest first
         self._streams: set[trio.CancelScope] = set()
         self._free_bytes = limits.max_bodies_bytes
@@ -134,11 +134,18 @@ class _Server:
             self._slots.acquire_nowait()
         except trio.WouldBlock:
             self.crowded = True
-            for longest in list(self._idle)[:1]:
-                longest.cancel()
+            self._drop_idle(trio.current_time())
             while not await self._in_time(self._slots.acquire):
+                # The one may have begun to speak, and others may be idle only now: these may be about to speak.
+                self._drop_idle(trio.current_time() - self.limits.grace_seconds)
                 self._let_go()
             self.crowded = False
+
+    def _drop_idle(self, since: float) -> None:
+        """The one that has been idle longest, if that is since then."""
+        for longest, began in list(self._idle.items())[:1]:
+            if began <= since:
+                longest.cancel()
 
     async def take_room(self, count: int) -> None:
         """For a body of this many bytes, until it is given back."""
@@ -182,7 +189,7 @@ class _Server:
     def idle(self) -> Iterator[None]:
         """While inside, this connection may be dropped without an answer."""
         with trio.move_on_after(self.limits.idle_seconds) as scope:
-            self._idle[scope] = None
+            self._idle[scope] = trio.current_time()
             try:
                 yield
             finally:
