@@ -245,6 +245,23 @@ async def test_a_reader_of_a_stream_that_stalls_makes_room_for_others(serving):
             assert (await client("GET", "/")).status == 200
 
 
+async def test_who_waits_for_an_answer_to_a_get_keeps_no_room_for_its_body(serving):
+    inside = trio.Event()
+
+    async def handler(request: Request) -> Response:
+        if request.path == "/wait":
+            inside.set()
+            await trio.sleep_forever()
+        return await echo(request)
+
+    client = await serving(handler, Limits(max_bodies_bytes=8, max_body_bytes=8))
+    async with await trio.open_unix_socket(client.path) as waiting:
+        await waiting.send_all(b"GET /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n12345678")
+        await inside.wait()
+        with trio.fail_after(5):
+            assert (await client("POST", "/", b"1")).json["size"] == 1
+
+
 async def test_a_client_that_has_just_come_and_is_idle_makes_room(serving):
     client = await serving(echo, Limits(max_connections=1, grace_seconds=0.1))
     with contextlib.ExitStack() as stack:

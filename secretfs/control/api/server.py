@@ -286,6 +286,11 @@ class _Connection:
         body = bytearray()
         try:
             await self._body(http, head, body)
+            if head.method == b"GET":  # its handler may wait, and has no use for a body
+                wipe(body)
+                body.clear()
+                self._server.give_room(size)
+                size = 0
             return await self._server.handler(self._request(head, body))
         finally:
             wipe(body)
