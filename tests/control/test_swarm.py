@@ -5,12 +5,14 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from control_harness import ME, Client, Control, control_of, leader
 from cryptography import x509
+from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control import audit
 from secretfs.control.api.application import api
@@ -24,6 +26,7 @@ from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.membership import Membership, erase
 from secretfs.control.usecases.swarm import Rotations, Swarm
 from secretfs.control.usecases.tasks import AttachRequest
+from secretfs.core.names import Kind
 from secretfs.core.plan import VersionRef
 from secretfs.crypto.lock import UnlockKey
 from secretfs.errors import (
@@ -493,6 +496,28 @@ async def test_all_trees_are_flushed_whatever_becomes_of_one_task(node):
     assert left.value.mounted, "its record still tells of the mount"
     control.broker.failure = None
     assert await control.tasks.detach(left.value.id, "by hand", caller=ME)
+
+
+async def test_what_is_made_in_the_next_swarm_is_not_erased_with_the_one_that_was_left(node, nursery):
+    control, membership, made = node.control, membership_of(node), trio.Event()
+    await control.secret("old")
+    await control.attach(None, "old")
+    control.fs.stalled = trio.Event()
+
+    async def again() -> None:
+        await membership.init(ME, autolock=False, availability="active")
+        await control.secret("new")
+        made.set()
+
+    async with trio.open_nursery() as leaving:
+        leaving.start_soon(partial(membership.leave, ME, force=True))
+        await wait_all_tasks_blocked(0.1)
+        nursery.start_soon(again)
+        await wait_all_tasks_blocked(0.3)
+        control.fs.stalled.set()
+    with trio.fail_after(5):
+        await made.wait()
+    assert [found.value.name for found in await control.secrets.listed(Kind.SECRET, {})] == ["new"]
 
 
 async def test_what_a_kill_left_of_a_swarm_is_gone_before_anything_is_shown(node, monkeypatch):
