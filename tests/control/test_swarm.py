@@ -520,6 +520,16 @@ async def test_what_is_made_in_the_next_swarm_is_not_erased_with_the_one_that_wa
     assert [found.value.name for found in await control.secrets.listed(Kind.SECRET, {})] == ["new"]
 
 
+async def test_an_unlock_key_that_was_shown_before_is_forgotten_with_the_swarm(node):
+    await node.autolock()
+    await node.shown_key()
+    membership = membership_of(node)
+    await membership.leave(ME, force=True)
+    node.swarm.was_shown(ME, UnlockKey.fresh())  # its answer was on its way
+    await node.swarm._settle()
+    assert node.swarm._shown is None
+
+
 async def test_what_a_kill_left_of_a_swarm_is_gone_before_anything_is_shown(node, monkeypatch):
     async def killed(_: Store) -> None:
         raise StoreError("killed")
