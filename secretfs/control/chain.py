@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from secretfs.control import log
-from secretfs.control.audit import PREFIX, TAG_BYTES, AuditRecord, decoded, number_of, row_key
+from secretfs.control.audit import PREFIX, TAG_BYTES, AuditRecord, counted, number_of, row_key
 from secretfs.control.records.codec import decode, encode
 from secretfs.errors import CorruptRecordError, UnavailableError
 from secretfs.link.spawn import AUDIT_BYTES, AUDIT_SECONDS
@@ -122,17 +122,19 @@ class Chain:
             return None
         over = head.size > self._most_bytes
         gone: list[Item] = []
-        size = 0
+        size = count = 0
         oldest = _rows(store, head.first, min(head.next - 1, head.first + _TRIM_ROWS))
         async with aclosing(oldest):
             async for item in oldest:
-                if not (over and head.size - size > goal) and _newest_ns(item) >= horizon:
+                acts, newest_ns = counted(item)
+                if not (over and head.size - size > goal) and newest_ns >= horizon:
                     break
                 gone.append(item)
                 size += len(item.value)
+                count += acts
+                await trio.lowlevel.checkpoint()
         if not gone:
             return None
-        count = sum(len(decoded(item)) for item in gone)
         detail = {"Records": count, "Bytes": size}
         record = AuditRecord(time.time_ns(), "audit trim", "audit", "", "", 0, 0, detail)
         linked = self.linked([record])
@@ -170,7 +172,8 @@ class Chain:
                 broken = self._fault(item, number, tag)
                 if broken:
                     return Verdict(records, number - head.first, tag, broken)
-                records, tag, number = records + len(decoded(item)), item.value[:TAG_BYTES], number + 1
+                records, tag, number = records + counted(item)[0], item.value[:TAG_BYTES], number + 1
+                await trio.lowlevel.checkpoint()
             if listing.damaged or not listing.items:
                 return Verdict(records, number - head.first, tag, f"row {number} is damaged or is not there")
         fits = hmac.compare_digest(tag, head.tag)
@@ -232,10 +235,6 @@ async def _rows(store: Store, first: int, end: int) -> AsyncGenerator[Item, None
         if not page.items:
             return
         first += _TRIM_PAGE
-
-
-def _newest_ns(item: Item) -> int:
-    return max((record.time_ns for record in decoded(item)), default=0)
 
 
 def _legacy(item: Item) -> list[AuditRecord]:

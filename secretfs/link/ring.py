@@ -45,6 +45,7 @@ _SUBJECT: Final = struct.Struct("<HBI25s25s")
 _FIRST_BYTES: Final = 160
 _MORE_BYTES: Final = 184
 _MAX_TARGET_BYTES: Final = 4096  # PATH_MAX
+_KINDS: Final = 2
 
 
 class Subject(NamedTuple):
@@ -110,7 +111,9 @@ def opened(same: bytes) -> Opened:
     """What a record says. Raises LinkError."""
     thread, uid, gid, flags = _WHO.unpack_from(same)
     size, kind, version, task, object_id = _SUBJECT.unpack_from(same, _WHO.size)
-    target = same[_WHO.size + _SUBJECT.size : _WHO.size + size].decode("utf-8", "surrogateescape")
+    if kind >= _KINDS:
+        raise LinkError(f"a record of the ring of opens has kind {kind}")
+    target = same[_WHO.size + _SUBJECT.size : _WHO.size + size].decode("utf-8", "backslashreplace")  # always a text
     try:
         subject = Subject(kind, version, task.decode("ascii"), object_id.decode("ascii"), target)
     except UnicodeDecodeError as exc:

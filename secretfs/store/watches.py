@@ -30,7 +30,7 @@ class Watch:
         """A commit was done, and this is its revision."""
         if any(op.key.startswith(self._prefix) for op in ops):
             self._changed.set()
-        elif self.rev == rev - 1:  # else others have written as well, or it is reading just now
+        elif self.rev == rev - 1 and not self._changed.is_set():  # else others have written, or it is to read, or reads
             self.rev = rev
 
 

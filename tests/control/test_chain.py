@@ -1,14 +1,17 @@
 """The chain of the audit: whatever is done to its rows shows, and it goes on after anything."""
 
+import msgspec
 import pytest
+import trio
 from control_harness import ME
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secretfs.control.audit import PREFIX, AuditRecord, records, row_key
+from secretfs.control.audit import PREFIX, TAG_BYTES, AuditRecord, counted, decoded, records, row_key
 from secretfs.control.chain import HEAD, Chain
+from secretfs.control.records.codec import encode
 from secretfs.control.usecases.commits import Act, Change, Commits
-from secretfs.store.base import Del, Put
+from secretfs.store.base import Del, Item, Put
 from secretfs.store.sqlite import opened
 
 KEY = bytes(range(32))
@@ -135,3 +138,41 @@ async def test_two_ends_of_one_chain_do_not_break_it(store):
     await other.keep([record("d")])
     assert await names(store) == ["a", "b", "c", "d"]
     assert not (await other.chain.verified(store)).broken
+
+
+async def test_rows_of_thousands_of_opens_are_counted_without_them_and_let_others_have_turns(store, monkeypatch):
+    commits = Commits(store, Chain(KEY, most_bytes=1000))
+    long_ago = msgspec.structs.replace(record("a", 1), again=list(range(50)))
+    for _ in range(20):
+        await commits.keep([long_ago])
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        assert len(await records(store)) == 20 * 51
+        assert turns >= 20
+        with monkeypatch.context() as patch:
+            patch.setattr("secretfs.control.audit._acts", None)
+            assert (await commits.chain.verified(store)).records == 20 * 51
+            assert await commits.trim()
+        nursery.cancel_scope.cancel()
+    [*_, trim] = await records(store)
+    assert trim.action == "audit trim"
+    assert trim.detail["Records"] % 51 == 0
+
+
+@given(st.lists(st.integers(-100, 100), max_size=5), st.lists(st.integers(-100, 100), max_size=5))
+def test_a_row_is_counted_as_it_is_decoded(one, other):
+    row = [
+        msgspec.structs.replace(record("a", 1000), again=one),
+        msgspec.structs.replace(record("b", 999), again=other),
+    ]
+    item = Item("audit/1", bytes(TAG_BYTES) + encode(row), 1)
+    acts = decoded(item)
+    assert counted(item) == (len(acts), max(act.time_ns for act in acts))

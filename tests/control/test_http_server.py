@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control.api import server
-from secretfs.control.api.http import Request, Response, json_response
+from secretfs.control.api.http import Request, Response, Write, json_response
 from secretfs.control.api.server import Limits
 
 QUICK = Limits(
@@ -164,6 +164,33 @@ async def test_a_chunked_body_is_bounded_too(serving):
     assert answer.status == 413
 
 
+async def test_a_body_in_chunks_of_one_byte_keeps_nobody_waiting_and_ends_at_the_deadline(serving):
+    client = await serving(echo, replace(QUICK, body_seconds=1))
+
+    def flood() -> None:
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+            connection.connect(str(client.path))
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(100):  # more than a minute's work for h11
+                connection.sendall(b"1\r\na\r\n" * 40_000)
+
+    longest = 0.0
+
+    async def measure() -> None:
+        nonlocal longest
+        while True:
+            before = trio.current_time()
+            await trio.sleep(0.01)
+            longest = max(longest, trio.current_time() - before)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(measure)
+            await trio.to_thread.run_sync(flood)
+            nursery.cancel_scope.cancel()
+    assert longest < 1
+
+
 async def test_an_upgrade_with_bytes_behind_it_harms_nobody(serving):
     client = await serving(echo, QUICK)
     data = await client.raw(
@@ -199,6 +226,50 @@ async def test_a_reader_that_stalls_is_dropped(serving):
         await stalled.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = await client("GET", "/")  # there is one slot: this waits until the other was dropped
         assert len(answer.body) == 8_000_000
+
+
+async def test_a_reader_of_a_stream_that_stalls_makes_room_for_others(serving):
+    async def large(write: Write) -> None:
+        await write(bytes(8_000_000))
+
+    async def handler(request: Request) -> Response:
+        return Response(200, stream=large) if request.path == "/stream" else await echo(request)
+
+    client = await serving(handler, Limits(max_connections=2, grace_seconds=0.1))
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stalled = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stalled.connect(str(client.path))
+            stalled.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        with trio.fail_after(5):
+            assert (await client("GET", "/")).status == 200
+
+
+async def test_who_waits_for_an_answer_to_a_get_keeps_no_room_for_its_body(serving):
+    inside = trio.Event()
+
+    async def handler(request: Request) -> Response:
+        if request.path == "/wait":
+            inside.set()
+            await trio.sleep_forever()
+        return await echo(request)
+
+    client = await serving(handler, Limits(max_bodies_bytes=8, max_body_bytes=8))
+    async with await trio.open_unix_socket(client.path) as waiting:
+        await waiting.send_all(b"GET /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n12345678")
+        await inside.wait()
+        with trio.fail_after(5):
+            assert (await client("POST", "/", b"1")).json["size"] == 1
+
+
+async def test_a_client_that_has_just_come_and_is_idle_makes_room(serving):
+    client = await serving(echo, Limits(max_connections=1, grace_seconds=0.1))
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):  # at once, so that none is known to be idle when the next one comes
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(client.path))
+        with trio.fail_after(5):
+            assert (await client("GET", "/")).status == 200
 
 
 async def test_a_client_that_is_idle_is_dropped(serving):

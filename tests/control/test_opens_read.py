@@ -38,8 +38,8 @@ class Ring:
     def reader(self, control: Control) -> Opens:
         return Opens(*map(os.dup, self._made.fds), control.commits)
 
-    def open(self, task: TaskId, object_id: ObjectId, target: str = "db", uid: int = 0) -> None:
-        self._writer.record(subject_slots(Subject(0, 1, task, object_id, target)), os.getpid(), uid, uid)
+    def open(self, task: TaskId, object_id: ObjectId, target: str = "db", uid: int = 0, kind: int = 0) -> None:
+        self._writer.record(subject_slots(Subject(kind, 1, task, object_id, target)), os.getpid(), uid, uid)
         self._writer.answered()
 
     async def stored(self, opens: Opens, count: int) -> list[audit.AuditRecord]:
@@ -78,6 +78,15 @@ async def test_an_open_of_a_task_that_has_ended_keeps_the_name_of_its_service(co
     found, unknown = await ring.stored(ring.reader(control), 2)
     assert (found.name, found.detail["Service"], found.detail["Task"]) == ("db", "web", task)
     assert (unknown.name, unknown.detail["Service"]) == ("db", "")
+
+
+async def test_what_no_control_has_granted_stops_no_other_record(control, ring):
+    secret = await control.secret("db")
+    ring.open(UNKNOWN, secret, "\udc80")  # a byte that is not UTF-8
+    ring.open(UNKNOWN, secret, kind=7)
+    ring.open(UNKNOWN, secret)
+    found = await ring.stored(ring.reader(control), 2)
+    assert [record.detail["Target"] for record in found] == ["\\x80", "db"]
 
 
 async def test_a_task_that_was_attached_here_is_known_whatever_the_audit_has_kept(control, ring):

@@ -5,12 +5,14 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from control_harness import ME, Client, Control, control_of
+from control_harness import ME, Client, Control, control_of, leader
 from cryptography import x509
+from trio.testing import wait_all_tasks_blocked
 
 from secretfs.control import audit
 from secretfs.control.api.application import api
@@ -18,10 +20,13 @@ from secretfs.control.keys import Keys
 from secretfs.control.records.cluster import KEYRING, cluster
 from secretfs.control.records.objects import wrapped_key_key
 from secretfs.control.records.swarm import SWARM
+from secretfs.control.records.tasks import TASKS
 from secretfs.control.usecases import keys as rotations
 from secretfs.control.usecases.keys import Rotation
 from secretfs.control.usecases.membership import Membership, erase
 from secretfs.control.usecases.swarm import Rotations, Swarm
+from secretfs.control.usecases.tasks import AttachRequest
+from secretfs.core.names import Kind
 from secretfs.core.plan import VersionRef
 from secretfs.crypto.lock import UnlockKey
 from secretfs.errors import (
@@ -472,6 +477,57 @@ async def test_a_locked_store_whose_key_is_lost_can_be_given_up(node):
     await membership.init(ME, autolock=False, availability="active")
     again.keys.check()
     await again.control.secret("s")
+
+
+async def test_all_trees_are_flushed_whatever_becomes_of_one_task(node):
+    control = node.control
+    await control.secret("s", b"This is a secret")
+    await control.service("web", "s")
+    mounted = AttachRequest("web", (), "/run/secrets", mounted=True)
+    await control.tasks.attach(ME, mounted, leader())
+    unreadable = (await control.attach("web")).task.id
+    await control.attach("web")
+    await control.store.commit([], [Put(TASKS.key(unreadable), b"no task")])
+    control.broker.failure = UnavailableError("the supervisor does not answer")
+    with pytest.raises(UnavailableError, match="does not answer"):
+        await membership_of(node).leave(ME, force=True)
+    assert (control.fs.trees, control.fs.values) == ({}, {})
+    [left] = await control.tasks.listed()
+    assert left.value.mounted, "its record still tells of the mount"
+    control.broker.failure = None
+    assert await control.tasks.detach(left.value.id, "by hand", caller=ME)
+
+
+async def test_what_is_made_in_the_next_swarm_is_not_erased_with_the_one_that_was_left(node, nursery):
+    control, membership, made = node.control, membership_of(node), trio.Event()
+    await control.secret("old")
+    await control.attach(None, "old")
+    control.fs.stalled = trio.Event()
+
+    async def again() -> None:
+        await membership.init(ME, autolock=False, availability="active")
+        await control.secret("new")
+        made.set()
+
+    async with trio.open_nursery() as leaving:
+        leaving.start_soon(partial(membership.leave, ME, force=True))
+        await wait_all_tasks_blocked(0.1)
+        nursery.start_soon(again)
+        await wait_all_tasks_blocked(0.3)
+        control.fs.stalled.set()
+    with trio.fail_after(5):
+        await made.wait()
+    assert [found.value.name for found in await control.secrets.listed(Kind.SECRET, {})] == ["new"]
+
+
+async def test_an_unlock_key_that_was_shown_before_is_forgotten_with_the_swarm(node):
+    await node.autolock()
+    await node.shown_key()
+    membership = membership_of(node)
+    await membership.leave(ME, force=True)
+    node.swarm.was_shown(ME, UnlockKey.fresh())  # its answer was on its way
+    await node.swarm._settle()
+    assert node.swarm._shown is None
 
 
 async def test_what_a_kill_left_of_a_swarm_is_gone_before_anything_is_shown(node, monkeypatch):

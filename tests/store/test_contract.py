@@ -235,6 +235,23 @@ async def test_a_watch_waits_for_a_change_below_its_prefix(store: Store) -> None
     assert answers == [Changes(3, (("w/b", Item("w/b", b"1", 3)),))]
 
 
+async def test_a_commit_that_changes_nothing_hides_no_other_from_a_watch(store: Store) -> None:
+    start = await store.commit([], [Put("other", b"x")])
+    assert isinstance(start, int)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            answers: list[Changes | Compacted] = []
+
+            async def watch() -> None:
+                answers.append(await store.watch("w/", start))
+
+            nursery.start_soon(watch)
+            await wait_all_tasks_blocked(0.1)
+            await store.commit([], [Put("w/a", b"1")])
+            await store.commit([], [Del("not there")])
+    assert answers == [Changes(2, (("w/a", Item("w/a", b"1", 2)),))]
+
+
 async def test_watches_in_a_row_miss_nothing_while_others_write(store: Store) -> None:
     seen, commits = set[str](), 60
 

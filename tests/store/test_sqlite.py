@@ -21,6 +21,7 @@ from secretfs.store import rows
 from secretfs.store.base import Changes, Compacted, Conflict, Del, Item, Op, Put
 from secretfs.store.rows import LOG_BYTES
 from secretfs.store.sqlite import YIELD_GETS, SqliteStore, opened
+from secretfs.store.watches import Watches
 
 
 async def filled(path: Path, *ops: Op) -> None:
@@ -306,3 +307,11 @@ async def test_a_watch_reads_the_store_for_what_is_below_its_prefix_and_for_noth
         await store.commit([], [Put("w/a", b"x")])
     assert looks == [0, 10], "and what others did does not make the look longer"
     assert answers == [Changes(11, (("w/a", Item("w/a", b"x", 11)),))]
+
+
+def test_a_watch_that_was_woken_goes_on_from_where_it_was() -> None:
+    watches = Watches()
+    with watches.watch("w/", 5) as watch:
+        watches.committed([Put("w/a", b"x")], 6)
+        watches.committed([Del("not there")], 6)  # changed nothing: the revision is the one before
+        assert watch.rev == 5

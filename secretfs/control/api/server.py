@@ -34,6 +34,7 @@ from secretfs.control.listening import accepted
 from secretfs.linux import peer
 
 _PEEK_BYTES = 16 * 1024
+_CHUNKED_BYTES = 2 * 1024  # of a body in chunks at once: some 400 of the smallest chunks
 _VERSIONS = (b"1.0", b"1.1")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # what h11 takes for one
 _LET_GO = 16  # clients at once, so that a thousand who say nothing are gone in seconds
@@ -106,7 +107,7 @@ class _Server:
         self.stopping = False
         self.crowded = False
         self._slots = trio.Semaphore(limits.max_connections)
-        self._idle: dict[trio.CancelScope, None] = {}  # oldest first
+        self._idle: dict[trio.CancelScope, float] = {}  # since when; oldest first
         self.waiting: dict[_Patience, float] = {}  # with whom, and since when; oldest first
         self._streams: set[trio.CancelScope] = set()
         self._free_bytes = limits.max_bodies_bytes
@@ -133,11 +134,18 @@ class _Server:
             self._slots.acquire_nowait()
         except trio.WouldBlock:
             self.crowded = True
-            for longest in list(self._idle)[:1]:
-                longest.cancel()
+            self._drop_idle(trio.current_time())
             while not await self._in_time(self._slots.acquire):
+                # The one may have begun to speak, and others may be idle only now: these may be about to speak.
+                self._drop_idle(trio.current_time() - self.limits.grace_seconds)
                 self._let_go()
             self.crowded = False
+
+    def _drop_idle(self, since: float) -> None:
+        """The one that has been idle longest, if that is since then."""
+        for longest, began in list(self._idle.items())[:1]:
+            if began <= since:
+                longest.cancel()
 
     async def take_room(self, count: int) -> None:
         """For a body of this many bytes, until it is given back."""
@@ -181,7 +189,7 @@ class _Server:
     def idle(self) -> Iterator[None]:
         """While inside, this connection may be dropped without an answer."""
         with trio.move_on_after(self.limits.idle_seconds) as scope:
-            self._idle[scope] = None
+            self._idle[scope] = trio.current_time()
             try:
                 yield
             finally:
@@ -278,15 +286,29 @@ class _Connection:
         body = bytearray()
         try:
             await self._body(http, head, body)
+            if head.method == b"GET":  # its handler may wait, and has no use for a body
+                wipe(body)
+                body.clear()
+                self._server.give_room(size)
+                size = 0
             return await self._server.handler(self._request(head, body))
         finally:
             wipe(body)
             self._server.give_room(size)
 
     async def _stream(self, http: h11.Connection, response: Response) -> None:
-        stream = Stream(http, self._socket, self._limits.send_seconds)
+        stream = Stream(http, self._socket, self._put)
         with self._server.ended_by_stop(stream.scope):
             await stream.run(response)
+
+    async def _put(self, data: bytes) -> bool:
+        """Whether the client has taken it."""
+        try:
+            with _Patience(self._server, self._limits.send_seconds, _GoneError()) as patience:
+                await self._write(data, patience)
+        except (OSError, _GoneError):
+            return False
+        return True
 
     async def _head(self) -> tuple[Head, h11.Connection | None]:
         """And what has read it, if it was not plain."""
@@ -351,12 +373,14 @@ class _Connection:
                 done += count
 
     async def _chunked_body(self, http: h11.Connection, body: bytearray, patience: _Patience) -> None:
-        window = bytearray(_PEEK_BYTES)
+        """Others have a turn after each look: h11 takes 20 µs for a chunk, and a chunk may be of one byte."""
+        window = bytearray(_CHUNKED_BYTES)
         try:
             while not isinstance(event := http.next_event(), h11.EndOfMessage):
                 if isinstance(event, h11.Data):
                     body.extend(event.data)
                 elif event is h11.NEED_DATA:
+                    await patience.wait(trio.lowlevel.wait_readable, self._socket)
                     http.receive_data(bytes(window[: await self._received(window, patience)]))
                 if len(body) > self._limits.max_body_bytes:
                     raise self._too_large()

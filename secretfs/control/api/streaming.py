@@ -1,10 +1,11 @@
-"""An answer that has no end yet. Rule: it ends when its source does, when the client hangs up or takes nothing for a
-while, or when the server stops.
+"""An answer that has no end yet. Rule: it ends when its source does, when the client hangs up or is waited for longer
+than for any other answer, or when the server stops.
 
 The head goes with the first piece: the source is ready for what happens next before the client knows that it is.
 """
 
 import socket
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import h11
@@ -16,10 +17,13 @@ from secretfs.control.api.http import Response
 class Stream:
     """One answer in pieces."""
 
-    def __init__(self, http: h11.Connection, connection: socket.socket, send_seconds: float) -> None:
+    def __init__(
+        self, http: h11.Connection, connection: socket.socket, put: Callable[[bytes], Awaitable[bool]]
+    ) -> None:
+        """``put`` sends bytes to the client, and says whether it has taken them."""
         self._http = http
         self._socket = connection
-        self._send_seconds = send_seconds
+        self._put = put
         self._head: h11.Response | None = None
         self.scope = trio.CancelScope()  # who cancels it ends the stream
 
@@ -43,23 +47,9 @@ class Stream:
     async def _send(self, event: h11.Data | h11.EndOfMessage) -> None:
         head, self._head = self._head, None
         data = (self._http.send(head) or b"" if head else b"") + (self._http.send(event) or b"")
-        rest = memoryview(data)
-        with trio.move_on_after(self._send_seconds) as patience:
-            try:
-                while rest:
-                    rest = rest[await self._sent(rest) :]
-            except OSError:
-                self.scope.cancel()
-        if patience.cancelled_caught:
+        if not await self._put(data):
             self.scope.cancel()
         await trio.lowlevel.checkpoint()
-
-    async def _sent(self, data: memoryview) -> int:
-        while True:
-            try:
-                return self._socket.send(data)
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._socket)
 
     async def _hung_up(self) -> None:
         """A client has nothing to say during the answer: whatever comes, it is the end."""

@@ -27,6 +27,7 @@ from secretfs.crypto.keyring import Keyring
 from secretfs.crypto.lock import OpenKeyring, UnlockKey
 from secretfs.errors import UnavailableError
 from secretfs.store.base import Del, Guard, Op, Put, Store
+from secretfs.store.turn import Turn
 
 _PREFIXES: Final = (
     *(noun.key("") for noun in OBJECTS.values()),
@@ -56,6 +57,7 @@ class Membership:
         self._store = commits.store
         self._keys = keys
         self._tasks = tasks
+        self._turn = Turn()  # what one erases is nothing that another has made meanwhile
 
     def check_outside(self) -> None:
         """Raises: UnavailableError, with Docker's text, unless the swarm was left."""
@@ -64,14 +66,14 @@ class Membership:
 
     async def leave(self, caller: Caller, *, force: bool) -> None:
         """Flush every task and forget everything but the audit. Raises: UnavailableError, StoreError."""
-        if self._keys.left:
-            raise UnavailableError(_NOT_PART)
-        if not force:
-            raise UnavailableError(_LOCKED if self._keys.locked else _LAST)
-        self._keys.leave(await self._commits.change(caller, self._left))
-        for found in await self._tasks.listed():
-            await self._tasks.detach(found.value.id, "the swarm was left", caller=caller)
-        await erase(self._store)
+        async with self._turn:
+            if self._keys.left:
+                raise UnavailableError(_NOT_PART)
+            if not force:
+                raise UnavailableError(_LOCKED if self._keys.locked else _LAST)
+            self._keys.leave(await self._commits.change(caller, self._left))
+            await self._tasks.detach_all("the swarm was left", caller)
+            await erase(self._store)
 
     async def init(self, caller: Caller, *, autolock: bool, availability: str) -> None:
         """Be a swarm again, with nothing in it. Raises: UnavailableError, StoreError."""
@@ -88,9 +90,10 @@ class Membership:
             guards = [Guard(KEYRING, item.rev), Guard(SWARM, found.rev)]
             return Change(guards, puts, self._act("init", Autolock=autolock), opened)
 
-        self.check_outside()
-        await erase(self._store)
-        self._keys.enter(await self._commits.change(caller, decide))
+        async with self._turn:
+            self.check_outside()
+            await erase(self._store)
+            self._keys.enter(await self._commits.change(caller, decide))
 
     async def _left(self) -> Change[OpenKeyring]:
         item = await keyring_item(self._store)

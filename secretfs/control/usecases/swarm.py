@@ -160,7 +160,9 @@ class Swarm:
                 self._was_shown.set()
 
     async def _settle(self) -> None:
-        """Write down that the unlock key was shown, if it was."""
+        """Write down that the unlock key was shown, if it was. One of a swarm that was left opens nothing any more."""
+        if self.keys.left:
+            self._shown = None
         if self._shown is None:
             return
         shown = caller, unlock_key = self._shown

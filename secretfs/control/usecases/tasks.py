@@ -35,7 +35,7 @@ from secretfs.errors import CorruptRecordError, InvalidGrantError, NotFoundError
 from secretfs.store.base import Del, Guard, Put
 from secretfs.store.turn import Turn
 
-DETACHES_AT_ONCE: Final = 32  # of one service
+DETACHES_AT_ONCE: Final = 32  # of one service, or of all
 _REASON_CHARS: Final = 256  # of what somebody may have made up
 
 
@@ -171,18 +171,28 @@ class Tasks:
         """End all tasks of a service that was removed. Raises: StoreError, when all trees are flushed even
         so.
         """
+        await self._detach_each(await self.of_service(service_id), "its service was removed", caller)
+
+    async def detach_all(self, reason: str, caller: Caller) -> None:
+        """End all tasks. Raises: StoreError, UnavailableError, when all trees are flushed even so, also those of tasks
+        whose records cannot be read.
+        """
+        await self._trees.end_all(self._fs)
+        await self._detach_each([found.value for found in await self.listed()], reason, caller)
+
+    async def _detach_each(self, tasks: Sequence[Task], reason: str, caller: Caller) -> None:
         failures: list[SecretfsError] = []
         places = trio.CapacityLimiter(DETACHES_AT_ONCE)
 
         async def detach(task: Task) -> None:
             async with places:
                 try:
-                    await self.detach(task.id, "its service was removed", caller=caller)
+                    await self.detach(task.id, reason, caller=caller)
                 except SecretfsError as exc:
                     failures.append(exc)
 
         async with trio.open_nursery() as nursery:
-            for task in await self.of_service(service_id):
+            for task in tasks:
                 nursery.start_soon(detach, task)
         if failures:
             raise failures[0]
