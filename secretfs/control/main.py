@@ -100,14 +100,14 @@ def _lock_in(start: ControlStart) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a pidfd for each process that a task waits for
-    unshare(CLONE_NEWNS)
+    preload()
+    _preload()
+    unshare(CLONE_NEWNS)  # from here on /tmp is another directory, wherever secretfs is installed
     mount(None, "/", flags=MS_REC | MS_PRIVATE)
     mount(start.state_dir, _STATE, flags=MS_BIND)
     if start.services_fd >= 0:
         os.set_inheritable(start.services_fd, False)
     os.umask(0o077)
-    preload()
-    _preload()
     gc.freeze()
     if os.getuid() == 0:
         process.drop_bounding_set()
