@@ -99,7 +99,7 @@ def test_sighup_brings_what_is_installed_now(idle_daemon, installed, capsys):
     idle_daemon.start()
     readers = prepared(idle_daemon)
     installed.change("supervisor/main.py", 'log.info("ready", ', 'log.info("ready", version=2, ')
-    installed.change("fs/main.py", "supervisor.send(serving.Ready())", 'supervisor.send(serving.Ready()), log.info("v2")')
+    installed.change("fs/main.py", "supervisor.send(pulse.Ready())", 'supervisor.send(pulse.Ready()), log.info("v2")')
     installed.change("control/repairs.py", "await self._due.wait()", 'await self._due.wait(), log.info("v2 too")')
     os.kill(idle_daemon.pid, signal.SIGHUP)
     idle_daemon.wait_for("ready", version=2)

@@ -131,7 +131,7 @@ def test_an_upgrade_brings_a_standby_of_the_new_version(idle_daemon, tmp_path):
     idle_daemon.program = installed.program
     idle_daemon.start()
     loaded(idle_daemon)
-    installed.change("fs/standby.py", "_say(end, frames.Loaded())", 'log.info("v2"), _say(end, frames.Loaded())')
+    installed.change("fs/standby.py", "_say(end, serving.Loaded())", 'log.info("v2"), _say(end, serving.Loaded())')
     installed.change("fs/standby.py", "from secretfs.fs.links", "from secretfs.fs import log\nfrom secretfs.fs.links")
     os.kill(idle_daemon.pid, signal.SIGHUP)
     idle_daemon.wait_for("upgrade")
