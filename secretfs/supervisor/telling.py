@@ -39,7 +39,7 @@ def signalled(pidfd: int, number: int, task: str, mnt: int, devices: Collection[
 
 
 def ran(pidfd: int, words: str, task: str, mnt: int, devices: Collection[str]) -> int:
-    """Run the command of frames.AskCommand as supervisor/command.py says; its exit code. Raises OSError."""
+    """Run the command of brokering.AskCommand as supervisor/command.py says; its exit code. Raises OSError."""
     _check(pidfd, task, mnt, devices)
     helper = [sys.executable, "-P", "-m", "secretfs.supervisor.command", str(pidfd), str(COMMAND_SECONDS), task]
     try:
