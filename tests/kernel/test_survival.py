@@ -31,11 +31,14 @@ def nothing_was_noticed(readers, capsys) -> None:
     assert [(report["errors"], report["wrong"]) for report in reports] == [([], 0)] * READERS
 
 
-@pytest.mark.parametrize("name", ["fs", "control"])
-def test_fifty_kills_are_not_noticed(daemon, capsys, name):
+@pytest.mark.parametrize(
+    ("name", "kills"), [("fs", KILLS), ("control", 20), pytest.param("control", KILLS, marks=pytest.mark.long)]
+)
+def test_many_kills_are_not_noticed(daemon, capsys, name, kills):
+    """A control is started less and less soon, the more have died: most of the time is that."""
     readers = prepared(daemon)
     looking = daemon.task("--service", "web")
-    for _ in range(KILLS):
+    for _ in range(kills):
         daemon.kill(name)
         daemon.wait_for("child ready", module=f"secretfs.{name}")
         assert looking.cat("steady") == STEADY
